@@ -1,0 +1,1 @@
+"""The Neural Differential Manifold."""

@@ -1,0 +1,1 @@
+"""Applications of the engine, each a plugin that imports no other."""

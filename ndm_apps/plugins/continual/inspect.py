@@ -1,0 +1,80 @@
+"""The geometry of a finished continual-learning run: its charts, and where they are flat or curved."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ndm_apps.errors import InputError
+from ndm_apps.plugins.base import Picture, Result, Settings
+from ndm_apps.plugins.continual.run import build_learner, load_data, to_dtype
+from ndm_apps.plugins.continual.schema import ContinualTask, NDMSettings
+from ndm_apps.plugins.continual.stream import build_stream
+
+
+def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[str, Any], run: Any) -> Result:
+    """Measure the curvature statistic of held-out samples in the charts of a run, and draw it.
+
+    Raises
+    ------
+    InputError
+        If the method has no charts, or the run has not seen enough to have one.
+    """
+    if not isinstance(settings, NDMSettings) or settings.detector is None:
+        raise InputError(f"method {method!r} has no charts to inspect; run method ndm with its detector on")
+    stream = to_dtype(build_stream(task.stream, load_data(task), seed=run.seed, evaluate=run.evaluate), run.dtype)
+    context = SimpleNamespace(seed=run.seed, device=run.device, dtype=run.dtype)
+    learner = build_learner(settings, stream, context)
+    learner.load_state_dict(state["learner"])
+    detector = learner.detector
+    if not len(detector.atlas.charts):
+        raise InputError(f"no chart yet: the first one is made after {detector.warmup} samples")
+    x = torch.cat([x for x, _ in stream.tests])
+    experience = torch.cat([torch.full((len(x),), number) for number, (x, _) in enumerate(stream.tests)])
+    z, r = detector.embed(x)
+    home = detector.atlas.route(z)
+    curvature = torch.stack([detector.chart_curvature(number, z, r) for number in range(len(detector.atlas.charts))], 1)
+    own = curvature.gather(1, home[:, None])[:, 0]
+    charts = []
+    for number, chart in enumerate(detector.atlas.charts):
+        inside = home == number
+        charts.append(
+            {
+                "labels": [int(label) for label in chart.labels],
+                "samples_learnt": sum(component.count for component in chart.components),
+                "held_out_samples": int(inside.sum()),
+                "mean_curvature_inside": float(own[inside].mean()) if inside.any() else None,
+                "mean_curvature_outside": float(curvature[~inside, number].mean()) if (~inside).any() else None,
+            }
+        )
+    shown = _map(z.numpy(), own.numpy(), home.numpy(), experience.numpy())
+    return Result(values={"charts": charts}, pictures={"inspect_charts": shown})
+
+
+def _map(z: np.ndarray, curvature: np.ndarray, home: np.ndarray, experience: np.ndarray) -> Picture:
+    figure = Figure(figsize=(9.0, 4.0), layout="constrained")
+    left, middle = figure.subplots(1, 2)
+    second = z[:, 1] if z.shape[1] > 1 else np.zeros(len(z))
+    bound = float(np.quantile(np.abs(curvature), 0.95)) or 1.0
+    drawn = left.scatter(z[:, 0], second, c=curvature, cmap="coolwarm", vmin=-bound, vmax=bound, s=8)
+    left.set(xlabel="first principal coordinate", ylabel="second", title="curvature in the nearest chart")
+    figure.colorbar(drawn, ax=left)
+    table = np.zeros((home.max() + 1, experience.max() + 1))
+    np.add.at(table, (home, experience), 1)
+    shares = table / table.sum(0, keepdims=True)
+    middle.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        middle.text(column, row, f"{share:.2f}", ha="center", va="center", color="black" if share > 0.6 else "white")
+    middle.set(xlabel="true experience", ylabel="chart", title="share of test samples routed to each chart")
+    middle.set_xticks(range(shares.shape[1]), [str(number + 1) for number in range(shares.shape[1])])
+    middle.set_yticks(range(shares.shape[0]), [str(number + 1) for number in range(shares.shape[0])])
+    return Picture(
+        figure,
+        "Held-out samples in the embedding, coloured by their curvature statistic in the chart they are routed to "
+        "(zero on average on a chart's own data, positive at its boundary and beyond), and which chart serves which "
+        "experience.",
+    )

@@ -1,0 +1,120 @@
+"""The streaming NDM classifier: frozen immersion, accumulated metric, natural-gradient read-out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ndm_apps.engine import NaturalGradientReadout
+
+
+class RandomLift(nn.Module):
+    r"""Immerse samples by themselves and a random ReLU layer, both frozen after the first mini-batch.
+
+    .. math:: \varphi(x) = [\,\tilde x,\; \operatorname{relu}(\tilde x\,\Omega + b)\,], \qquad \tilde x = (x - m) / s,
+
+    with scalars m and s the mean and standard deviation over the first mini-batch, :math:`\Omega_{ij} \sim
+    N(0, 1/D)` and :math:`b_j \sim N(0, 1/4)`. The identity part keeps it injective: an immersion, not a projection.
+
+    Parameters
+    ----------
+    width
+        Number of random units; 0 for none.
+    seed
+        Seed of the random layer.
+    """
+
+    def __init__(self, width: int, *, seed: int = 0) -> None:
+        super().__init__()
+        self.width, self.seed = width, seed
+        for name in ("mean", "scale", "weight", "bias"):
+            self.register_buffer(name, None)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the first mini-batch has been seen."""
+        return self.weight is not None
+
+    def fit(self, x: Tensor) -> None:
+        """Fix the scaling from a first mini-batch ``(batch, ...)`` and draw the random layer."""
+        x = x.flatten(1)
+        generator = torch.Generator().manual_seed(self.seed)
+        weight = torch.randn(x.shape[1], self.width, generator=generator, dtype=torch.float64) / x.shape[1] ** 0.5
+        bias = torch.randn(self.width, generator=generator, dtype=torch.float64) / 2
+        self.mean, self.scale = x.mean(), x.std().clamp(min=torch.finfo(x.dtype).eps)
+        self.weight, self.bias = weight.to(x), bias.to(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map samples ``(batch, ...)`` to features ``(batch, D + width)``."""
+        x = (x.flatten(1) - self.mean) / self.scale
+        return torch.cat([x, torch.relu(x @ self.weight + self.bias)], 1)
+
+
+class NDMClassifier(nn.Module):
+    """Classify with a closed-form natural-gradient read-out in a metric accumulated over the stream.
+
+    Nothing depends on the order of the samples, so nothing is forgotten, and no boundary needs to be known.
+
+    Parameters
+    ----------
+    lift
+        Width of the random lift.
+    readout, ridge
+        Kind and regularisation of :class:`~ndm_apps.engine.NaturalGradientReadout`.
+    seed
+        Seed of the random lift.
+    """
+
+    def __init__(
+        self, *, lift: int = 1000, readout: Literal["lda", "ridge"] = "lda", ridge: float = 1e-3, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.immersion = RandomLift(lift, seed=seed)
+        self.readout: NaturalGradientReadout | None = None
+        self._kind, self._ridge = readout, ridge
+
+    @torch.no_grad()
+    def learn(self, x: Tensor, y: Tensor) -> None:
+        """Learn a mini-batch ``(batch, ...)`` with integer labels ``(batch,)``.
+
+        Raises
+        ------
+        ValueError
+            If a sample is not finite or a label negative; nothing has been learnt then.
+        """
+        finite = x.flatten(1).isfinite().all(1)
+        if not finite.all():
+            raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the mini-batch is not finite")
+        if not self.immersion.fitted:
+            self.immersion.fit(x)
+        features = self.immersion(x)
+        if self.readout is None:
+            self._make_readout(features)
+        self.readout.update(features, y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``(batch, classes seen)``; a class below the largest label that was never seen gets -inf."""
+        if self.readout is None:
+            raise ValueError("forward: the model has not learnt any mini-batch yet")
+        return self.readout(self.immersion(x))
+
+    def frozen(self) -> nn.Module:
+        """Return the present classifier as plain layers that ``torch.export`` understands."""
+        weight, bias = self.readout.weights()
+        head = nn.Linear(*weight.shape, device=weight.device, dtype=weight.dtype)
+        head.weight.data, head.bias.data = weight.T.contiguous(), bias.clone()
+        return nn.Sequential(self.immersion, head).requires_grad_(False).eval()
+
+    def _make_readout(self, features: Tensor) -> None:
+        self.readout = NaturalGradientReadout(features.shape[1], kind=self._kind, ridge=self._ridge).to(features)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The immersion and the read-out take their size from the first mini-batch: make room before the copy.
+        for name in ("mean", "scale", "weight", "bias"):
+            if prefix + "immersion." + name in state_dict:
+                setattr(self.immersion, name, torch.empty_like(state_dict[prefix + "immersion." + name]))
+        if self.immersion.fitted:
+            self._make_readout(torch.empty(0, sum(self.immersion.weight.shape), dtype=self.immersion.weight.dtype))
+        super()._load_from_state_dict(state_dict, prefix, *args)

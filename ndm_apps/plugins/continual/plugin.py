@@ -1,0 +1,35 @@
+"""The continual-learning plugin as the rest of the suite sees it."""
+
+from ndm_apps.plugins.base import Column, Plugin
+from ndm_apps.plugins.continual.schema import (
+    ContinualTask,
+    NaiveSettings,
+    NDMSettings,
+    ReplaySettings,
+    StreamingLDASettings,
+)
+
+PLUGIN = Plugin(
+    domain="continual",
+    summary="learns from streams without boundaries or exemplars, detects shifts on curvature, grows charts",
+    task=ContinualTask,
+    methods={
+        "ndm": NDMSettings,
+        "slda": StreamingLDASettings,
+        "replay": ReplaySettings,
+        "naive": NaiveSettings,
+    },
+    entry="ndm_apps.plugins.continual.run:run",
+    inspect="ndm_apps.plugins.continual.inspect:inspect",
+    columns=(
+        Column("final_accuracy", "accuracy", ".4f", "higher"),
+        Column("forgetting", "forgetting", ".4f", "lower"),
+        Column("stored_exemplars", "exemplars", ".0f", "lower"),
+        Column("charts", "charts", ".1f"),
+        Column("shift.f1", "shift F1", ".2f", "higher"),
+        Column("shift.mean_delay", "delay (samples)", ".0f", "lower"),
+        Column("shift.false_alarms_per_10k", "false alarms / 10k", ".1f", "lower"),
+        Column("seconds", "seconds", ".1f"),
+    ),
+    demo=("continual/digits",),
+)

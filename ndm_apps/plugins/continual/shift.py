@@ -1,0 +1,334 @@
+"""Shift detection on curvature: conformal p-values per chart component, martingales, quarantine, chart growth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ndm_apps.engine import Atlas
+from ndm_apps.plugins.continual.components import Component, WatchingChart
+
+# Exponents of the power martingales. Their wealths stay separate and are averaged: averaging the bets instead loses
+# evidence that is weak but steady.
+_POWERS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
+_SUSPICION = 2.0  # wealth above which samples wait in quarantine instead of being learnt
+_QUARANTINE = 256  # most samples held at a time
+_FOREIGN = 0.1  # p-value below which a sample is foreign to every known component
+# A component with a smaller share of its chart is not waited for: so few foreign samples do not build up wealth.
+_NEGLIGIBLE = 0.05
+
+
+class ShiftDetector(nn.Module):
+    r"""Detect changes of a stream's distribution, sample by sample, and grow a chart for each.
+
+    Each chart of the atlas holds one Gaussian component per label in a fixed linear embedding. For a new sample every
+    component c gives a curvature statistic (:class:`~ndm_apps.plugins.continual.components.Component`) and its
+    conformal p-value :math:`p_c` among the component's own past scores. :math:`p = \max_c p_c` is super-uniform under
+    any mixture of known components, so imbalance and recurrence raise no alarm. Six power martingales bet against it,
+
+    .. math:: M_j \leftarrow \max(M_j, 1)\, \kappa_j\, p^{\kappa_j - 1},
+
+    and an alarm is raised when their mean reaches ``threshold``: with valid independent p-values, on average at most
+    one false alarm per ``threshold`` samples. Samples under suspicion wait in quarantine and are learnt once the
+    suspicion clears; at an alarm the foreign ones among them found a new chart. The test never looks at labels; they
+    only name the components at learning, and may be left out.
+
+    Parameters
+    ----------
+    dimension
+        Chart dimension d: principal components of the first samples (fewer if the samples have fewer features).
+    warmup
+        Samples that fix the embedding. They are held in memory until then, afterwards no sample is.
+    threshold
+        Wealth at which an alarm is raised.
+    calibration, arm_scores, arm_samples
+        Past scores kept per component; how many it needs before it is tested against; how many samples it must have
+        learnt before it records any.
+    burn_in
+        Samples after an alarm that train the new chart before testing resumes.
+    seed
+        Seed of the tie-breaking of p-values.
+
+    Attributes
+    ----------
+    alarms
+        Sample indices at which an alarm was raised.
+    drift_detected
+        Whether the last :meth:`update` raised one.
+    wealth
+        Mean wealth after the last sample.
+    atlas
+        The charts.
+
+    References
+    ----------
+    Vovk, Gammerman and Shafer 2005 (conformal martingales); Hyvarinen 2005 (the score that the scaled curvature is).
+
+    Examples
+    --------
+    >>> import torch
+    >>> noise = torch.Generator().manual_seed(0)
+    >>> detector = ShiftDetector(dimension=4)
+    >>> for batch in torch.randn(20, 32, 8, generator=noise):
+    ...     _ = detector.update(batch)
+    >>> detector.alarms
+    []
+    >>> detector.update(torch.randn(32, 8, generator=noise) + 3)
+    True
+    """
+
+    def __init__(
+        self,
+        dimension: int = 24,
+        *,
+        warmup: int = 64,
+        threshold: float = 1e4,
+        calibration: int = 200,
+        arm_scores: int = 40,
+        arm_samples: int = 60,
+        burn_in: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, low in (
+            ("dimension", dimension, 1),
+            ("warmup", warmup, 2),
+            ("calibration", calibration, arm_scores),
+            ("arm_scores", arm_scores, 1),
+            ("arm_samples", arm_samples, 1),
+            ("burn_in", burn_in, 1),
+        ):
+            if value < low:
+                raise ValueError(f"{name}: got {value}, must be at least {low}")
+        if not threshold > 1:
+            raise ValueError(f"threshold: got {threshold}, must be greater than 1")
+        self.dimension, self.warmup, self.threshold = dimension, warmup, threshold
+        self.calibration, self.arm_scores, self.arm_samples = calibration, arm_scores, arm_samples
+        self.burn_in = burn_in
+        self.atlas = Atlas()
+        self.alarms: list[int] = []
+        self.drift_detected = False
+        self.samples_seen = 0
+        self._burning = 0
+        self._ties = torch.Generator().manual_seed(seed)
+        self._wealths = [1.0] * len(_POWERS)
+        self.register_buffer("_centre", None)
+        self.register_buffer("_axes", None)
+        self.register_buffer("_prior", None)
+        # Samples waiting: raw ones before the embedding is fixed; embedded ones, with p-values, in quarantine.
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._quarantine: list[tuple[Tensor, Tensor, int, float]] = []
+        self._cleared: list[tuple[Tensor, Tensor, int, float]] = []
+
+    @property
+    def wealth(self) -> float:
+        """Mean wealth of the martingales."""
+        return sum(self._wealths) / len(self._wealths)
+
+    @torch.no_grad()
+    def update(self, x: Tensor, labels: Tensor | None = None) -> bool:
+        """Test samples ``(batch, ...)`` in order, then learn them.
+
+        Parameters
+        ----------
+        x
+            Samples; trailing dimensions are flattened.
+        labels
+            Integers ``(batch,)`` that name the components, or None for one component per chart.
+
+        Returns
+        -------
+        bool
+            Whether an alarm was raised within the batch; :attr:`alarms` tells where.
+
+        Raises
+        ------
+        ValueError
+            If a sample is not finite, or the number of features or labels is wrong.
+        """
+        x, labels = self._checked(x, labels)
+        before = len(self.alarms)
+        if self._centre is None:
+            self._warm_up(x, labels)
+        else:
+            self._test_and_learn(*self._embed(x), labels)
+        self.samples_seen += len(x)
+        self.drift_detected = len(self.alarms) > before
+        return self.drift_detected
+
+    @torch.no_grad()
+    def embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return chart coordinates ``(batch, d)`` and squared distances from their subspace, ``(batch,)``.
+
+        Raises
+        ------
+        ValueError
+            Before the embedding is fixed, and for wrong samples.
+        """
+        if self._centre is None:
+            raise ValueError(f"embed: the embedding is fixed after {self.warmup} samples, {self.samples_seen} seen")
+        return self._embed(self._checked(x, None)[0])
+
+    @torch.no_grad()
+    def chart_curvature(self, number: int, z: Tensor, r: Tensor) -> Tensor:
+        """Return the curvature statistic of embedded samples in the component of a chart where it is least."""
+        return torch.stack([component.curvature(z, r) for component in self.atlas.charts[number].components]).amin(0)
+
+    def _checked(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        if x.ndim < 2:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, must be (batch, features...)")
+        x = x.flatten(1).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+        known = self._centre if self._centre is not None else (self._waiting[0][0][0] if self._waiting else None)
+        if known is not None and x.shape[1] != len(known):
+            raise ValueError(f"x: got {x.shape[1]} features per sample, earlier samples had {len(known)}")
+        finite = x.isfinite().all(1)
+        if not finite.all():
+            raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the batch is not finite")
+        labels = torch.zeros(len(x), dtype=torch.long) if labels is None else labels
+        if labels.shape != (len(x),):
+            raise ValueError(f"labels: got shape {tuple(labels.shape)}, must be ({len(x)},)")
+        return x, labels
+
+    def _warm_up(self, x: Tensor, labels: Tensor) -> None:
+        self._waiting.append((x, labels))
+        if sum(len(held) for held, _ in self._waiting) < self.warmup:
+            return
+        x, labels = (torch.cat(column) for column in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        self._centre = x.mean(0)
+        centred = x - self._centre
+        _, _, axes = torch.linalg.svd(centred, full_matrices=False)
+        self._axes = axes[: min(self.dimension, len(axes))].T.contiguous()
+        z, r = self._embed(x)
+        self._prior = torch.cov(z.T).reshape(self._axes.shape[1], -1)
+        self.atlas.grow(self._new_chart())
+        self._learn(z, r, labels, torch.zeros(len(z), dtype=torch.long), record=False)
+
+    def _embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return chart coordinates ``(batch, d)`` and squared distance from their subspace ``(batch,)``."""
+        centred = x - self._centre
+        z = centred @ self._axes
+        return z, (centred.square().sum(1) - z.square().sum(1)).clamp(min=0)
+
+    def _new_chart(self) -> WatchingChart:
+        return WatchingChart(self._prior, calibration=self.calibration)
+
+    def _components(self) -> list[Component]:
+        return [component for chart in self.atlas.charts for component in chart.components]
+
+    def _armed(self, component: Component) -> bool:
+        return len(component.scores) >= self.arm_scores
+
+    def _forming(self) -> bool:
+        """Whether some chart still has a component to arm: until then its own samples would look foreign."""
+        return any(
+            not self._armed(component) and component.count > _NEGLIGIBLE * sum(c.count for c in chart.components)
+            for chart in self.atlas.charts
+            if chart.forming
+            for component in chart.components
+        )
+
+    def _test_and_learn(self, z: Tensor, r: Tensor, labels: Tensor) -> None:
+        armed = [component for component in self._components() if self._armed(component)]
+        testing = bool(armed) and not self._forming()
+        p = torch.zeros(len(z), dtype=torch.float64)
+        if armed:
+            ties = torch.rand(len(z), len(armed), generator=self._ties, dtype=torch.float64)
+            scores = (component.curvature(z, r).double() for component in armed)
+            p = torch.stack([c.p_value(s, t) for c, s, t in zip(armed, scores, ties.T, strict=True)]).amax(0)
+        home = self.atlas.route(z)
+        learnt, burnt = [], []
+        for i, p_i in enumerate(p.tolist()):
+            if self._burning:
+                # The new chart takes what is foreign to the old ones, and what it already explains better.
+                if p_i < _FOREIGN:
+                    home[i] = len(self.atlas.charts) - 1
+                burnt.append(i)
+                self._burning -= 1
+            elif testing:
+                self._bet(max(p_i, 1e-12))
+                self._quarantine.append((z[i], r[i], int(labels[i]), p_i))
+                if self.wealth >= self.threshold:
+                    self._alarm(self.samples_seen + i)
+                elif max(self._wealths) <= _SUSPICION or len(self._quarantine) > _QUARANTINE:
+                    self._cleared += self._quarantine
+                    self._quarantine = []
+            else:
+                learnt.append(i)
+        if self._cleared:
+            cleared = self._stacked(self._cleared)[:3]
+            self._learn(*cleared, self.atlas.route(cleared[0]), record=True)
+            self._cleared = []
+        for chosen, record in ((learnt, True), (burnt, False)):
+            if chosen:
+                self._learn(z[chosen], r[chosen], labels[chosen], home[chosen], record=record)
+
+    def _bet(self, p: float) -> None:
+        self._wealths = [max(m, 1.0) * k * p ** (k - 1) for m, k in zip(self._wealths, _POWERS, strict=True)]
+
+    def _alarm(self, position: int) -> None:
+        """Grow a chart from the foreign samples in quarantine; the others go where they belong."""
+        self.alarms.append(position)
+        z, r, labels, p = self._stacked(self._quarantine)
+        self._quarantine = []
+        home = self.atlas.route(z)
+        home[p < _FOREIGN] = self.atlas.grow(self._new_chart())
+        self._wealths = [1.0] * len(_POWERS)
+        self._burning = self.burn_in
+        self._learn(z, r, labels, home, record=False)
+
+    @staticmethod
+    def _stacked(held: list[tuple[Tensor, Tensor, int, float]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        z, r, labels, p = zip(*held, strict=True)
+        return torch.stack(z), torch.stack(r), torch.tensor(labels), torch.tensor(p)
+
+    def _learn(self, z: Tensor, r: Tensor, labels: Tensor, home: Tensor, *, record: bool) -> None:
+        """Learn samples in their home charts; ``record`` each one's score first, as it was before it was learnt.
+
+        Samples that were chosen by their p-value leave no score: that selection would bias it.
+        """
+        for number in home.unique().tolist():
+            chart = self.atlas.charts[number]
+            for label in labels[home == number].unique().tolist():
+                here = (home == number) & (labels == label)
+                component = chart.component(label)
+                if record and component.count >= self.arm_samples:
+                    component.scores.extend(component.curvature(z[here], r[here]).tolist())
+                component.update(z[here], r[here])
+            if chart.forming and not self._burning and all(self._armed(c) for c in chart.components):
+                chart.forming = False
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what is no tensor buffer, for ``state_dict``."""
+        return {
+            "alarms": list(self.alarms),
+            "samples_seen": self.samples_seen,
+            "burning": self._burning,
+            "wealths": list(self._wealths),
+            "ties": self._ties.get_state(),
+            "waiting": list(self._waiting),
+            "quarantine": list(self._quarantine),
+            "charts": [list(chart.labels) for chart in self.atlas.charts],
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` returned."""
+        self.alarms = list(state["alarms"])
+        self.samples_seen, self._burning = state["samples_seen"], state["burning"]
+        self._wealths = list(state["wealths"])
+        self._ties.set_state(state["ties"])
+        self._waiting = list(state["waiting"])
+        self._quarantine = list(state["quarantine"])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Charts and embedding appear as the stream goes on: make room for them before their tensors are copied.
+        for name in ("_centre", "_axes", "_prior"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        for labels in state_dict[prefix + "_extra_state"]["charts"]:
+            chart = self._new_chart()
+            chart.grow_to(labels)
+            self.atlas.grow(chart)
+        super()._load_from_state_dict(state_dict, prefix, *args)

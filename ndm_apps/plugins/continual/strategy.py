@@ -1,0 +1,141 @@
+"""The NDM as an Avalanche strategy, for any Avalanche stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.training.plugins.evaluation import EvaluationPlugin, default_evaluator
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
+
+from ndm_apps.plugins.continual.model import NDMClassifier
+from ndm_apps.plugins.continual.resident import ResidentBatches
+from ndm_apps.plugins.continual.shift import ShiftDetector
+
+
+class NDMStrategy(ResidentBatches, SupervisedTemplate):
+    """Continual learning without boundaries, task labels, exemplars or pretraining.
+
+    Each mini-batch is first tested for a shift of the input distribution (charts grow at alarms), then learnt in one
+    exact natural-gradient step. What the learner knows does not depend on the order of the stream; the charts watch
+    it and tell when it changes. Experience boundaries and task labels are never looked at.
+
+    Parameters
+    ----------
+    lift, readout, ridge, seed
+        As of :class:`~ndm_apps.plugins.continual.NDMClassifier`.
+    detector
+        A :class:`~ndm_apps.plugins.continual.ShiftDetector`, or None to switch detection off.
+    predict_in_training
+        Predict each mini-batch before learning it, for Avalanche's training metrics. This solves for the read-out
+        once a mini-batch; switched off, training metrics are not available.
+    train_mb_size, eval_mb_size, device, plugins, evaluator, eval_every
+        As of Avalanche's strategies. The stream is passed once: there is no ``train_epochs``.
+
+    Attributes
+    ----------
+    model
+        The classifier.
+    alarms
+        Indices of the samples at which a shift was detected.
+
+    Examples
+    --------
+    >>> from ndm_apps.plugins.continual.resident import experiences
+    >>> x, y = torch.randn(256, 8), torch.arange(256) % 2
+    >>> x[y == 1] += 2.0
+    >>> strategy = NDMStrategy(train_mb_size=32, eval_mb_size=64, evaluator=None)
+    >>> _ = strategy.train(experiences("train", [(x, y)]), eval_streams=[])
+    >>> bool((strategy.model(x).argmax(1) == y).float().mean() > 0.95)
+    True
+    """
+
+    def __init__(
+        self,
+        *,
+        lift: int = 1000,
+        readout: Literal["lda", "ridge"] = "lda",
+        ridge: float = 1e-3,
+        seed: int = 0,
+        detector: ShiftDetector | None = None,
+        predict_in_training: bool = True,
+        train_mb_size: int = 32,
+        eval_mb_size: int | None = 512,
+        device: str | torch.device = "cpu",
+        plugins: Sequence[SupervisedPlugin] | None = None,
+        evaluator: EvaluationPlugin | Callable[[], EvaluationPlugin] | None = default_evaluator,
+        eval_every: int = -1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model=NDMClassifier(lift=lift, readout=readout, ridge=ridge, seed=seed),
+            optimizer=None,
+            train_mb_size=train_mb_size,
+            eval_mb_size=eval_mb_size,
+            device=device,
+            plugins=plugins,
+            evaluator=evaluator,
+            eval_every=eval_every,
+            **kwargs,
+        )
+        self.detector = detector
+        self.predict_in_training = predict_in_training
+
+    @property
+    def alarms(self) -> list[int]:
+        """Sample indices of the detected shifts."""
+        return [] if self.detector is None else list(self.detector.alarms)
+
+    @property
+    def charts(self) -> int:
+        """Number of charts grown so far."""
+        return 1 if self.detector is None else max(1, len(self.detector.atlas.charts))
+
+    def make_optimizer(self, **kwargs: Any) -> None:
+        """Do nothing: the read-out is solved in closed form."""
+
+    def criterion(self) -> Tensor:
+        """Return the mean negative log-likelihood; infinite where the label has never been seen."""
+        log_p = torch.log_softmax(self.mb_output, 1)
+        unseen = log_p.new_full((len(log_p), 1), -torch.inf)
+        column = self.mb_y.clamp(max=log_p.shape[1])
+        return -torch.cat([log_p, unseen], 1).gather(1, column[:, None]).mean()
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Pass over the mini-batches once, with all of Avalanche's hooks but those of the backward pass."""
+        for self.mbatch in self.dataloader:
+            if self._stop_training:
+                break
+            self._unpack_minibatch()
+            self._before_training_iteration(**kwargs)
+            if self.predict_in_training and self.model.readout is not None:
+                self._before_forward(**kwargs)
+                with torch.no_grad():
+                    self.mb_output = self.forward()
+                self._after_forward(**kwargs)
+                self.loss = self.criterion()
+            self._before_update(**kwargs)
+            # The model refuses a bad mini-batch before it learns anything of it, so it goes first.
+            self.model.learn(self.mb_x, self.mb_y)
+            if self.detector is not None:
+                self.detector.update(self.mb_x.cpu(), self.mb_y.cpu())
+            self._after_update(**kwargs)
+            self._after_training_iteration(**kwargs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything a resumed run needs."""
+        return {
+            "model": self.model.state_dict(),
+            "detector": None if self.detector is None else self.detector.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.model.to(self.device)
+        if self.detector is not None:
+            self.detector.load_state_dict(state["detector"])

@@ -1,0 +1,18 @@
+"""Tables, figures and self-contained HTML pages, made from run folders alone: neither torch nor MLflow is needed."""
+
+from ndm_apps.report.figures import save_svg, style
+from ndm_apps.report.page import write_run_page, write_sweep_page
+from ndm_apps.report.results import columns_of, load_results, lookup
+from ndm_apps.report.tables import Table, summary
+
+__all__ = [
+    "Table",
+    "columns_of",
+    "load_results",
+    "lookup",
+    "save_svg",
+    "style",
+    "summary",
+    "write_run_page",
+    "write_sweep_page",
+]

@@ -1,0 +1,91 @@
+"""Reading finished runs from disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ndm_apps.plugins.base import Column, plugins
+from ndm_apps.tracking_state import domain_of
+
+COMMON = frozenset({"seed", "seconds", "peak_memory_mb"})  # numbers of result.json that say nothing of the method
+
+
+def load_results(paths: Iterable[Path | str], on_problem: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """Read the finished runs at or below some folders.
+
+    Parameters
+    ----------
+    paths
+        Run folders, sweep folders, or folders above them.
+    on_problem
+        Called with one sentence for every ``result.json`` that cannot be read; by default `warnings.warn`.
+
+    Returns
+    -------
+    list of dict
+        Content of each ``result.json``, with its folder under the key ``folder``, sorted by folder. A run that is
+        found through two of the paths is listed once.
+    """
+    tell = on_problem or (lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2))
+    found = {file.resolve(): file for path in paths for file in Path(path).rglob("result.json")}
+    results = []
+    for file in sorted(found.values()):
+        try:
+            read = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(read, dict):
+                raise ValueError(f"expected a mapping, got {type(read).__name__}")
+        except (OSError, ValueError) as error:
+            tell(f"{file} is left out: {error}")
+            continue
+        results.append({**read, "folder": str(file.parent)})
+    return results
+
+
+def lookup(result: Mapping[str, Any], key: str) -> Any:
+    """Return the value under a dotted path in a result, else in its config, else None.
+
+    Examples
+    --------
+    >>> result = {"shift": {"f1": 0.5}, "config": {"methods": {"ndm": {"lift": 1000}}}}
+    >>> lookup(result, "shift.f1"), lookup(result, "methods.ndm.lift"), lookup(result, "shift.delay")
+    (0.5, 1000, None)
+    """
+    for value in (result, result.get("config")):
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            return value
+    return None
+
+
+def columns_of(result: Mapping[str, Any]) -> tuple[Column, ...]:
+    """Return the columns of a result's domain; for a domain without a plugin, one for each of its own numbers."""
+    try:
+        plugin = plugins().get(domain_of(result.get("config") or {}))
+    except Exception as error:  # a third party's plugin that does not load must not cost the user the report
+        warnings.warn(f"plugins cannot be loaded: {error}", RuntimeWarning, stacklevel=2)
+        plugin = None
+    if plugin is not None:
+        return plugin.columns
+    numbers = [key for key, value in result.items() if isinstance(value, (bool, int, float)) and key not in COMMON]
+    return tuple(Column(key, key.replace("_", " "), ".4g") for key in [*numbers, "seconds"])
+
+
+def write_text(path: Path, content: str) -> Path:
+    """Write a file so that it is either the old one or the whole new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(content)
+        Path(name).chmod(0o644)  # mkstemp keeps others from reading; a report is meant to be read
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

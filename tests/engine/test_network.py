@@ -1,0 +1,164 @@
+import pytest
+import torch
+from torch import nn
+
+from ndm_apps.engine.coordinates import Affine, alternating_couplings
+from ndm_apps.engine.evolution import GeometricLoss, linear_warmup
+from ndm_apps.engine.layer import Geometry, ManifoldLayer
+from ndm_apps.engine.metric_net import MetricNet
+from ndm_apps.engine.network import NDM
+from ndm_apps.geometry import Hyperbolic, Sphere, scalar_curvature_from_jets, volume_element
+
+
+def points(n, *shape):
+    return torch.randn(*shape, n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("structure", ["cholesky", "diagonal", "conformal"])
+def test_layer_returns_the_geometry_at_the_new_point(structure):
+    torch.manual_seed(0)
+    layer = ManifoldLayer(alternating_couplings(3, 2, (4,)), MetricNet(3, (5,), structure)).double()
+    x = points(3, 2, 4)
+    z, geometry = layer(x)
+    assert torch.equal(z, geometry.point)
+    assert torch.equal(geometry.log_abs_det, layer.coordinates(x)[1])
+    assert torch.equal(geometry.g, layer.metric(z))
+    torch.testing.assert_close(geometry.curvature, scalar_curvature_from_jets(layer.metric, z), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(geometry.log_volume.exp(), volume_element(layer.metric, z), rtol=1e-12, atol=0)
+    some = geometry.at(torch.tensor([5, 0]))
+    torch.testing.assert_close(some.curvature, geometry.curvature.flatten()[[5, 0]], rtol=1e-12, atol=1e-14)
+
+
+def test_geometry_of_a_metric_without_network():
+    geometry = Geometry(points(2, 6), torch.zeros(6), Sphere(2))
+    torch.testing.assert_close(geometry.curvature, torch.full((6,), 2.0).double())
+    torch.testing.assert_close(geometry.log_volume.exp(), volume_element(Sphere(2), geometry.point))
+
+
+def test_curvature_is_computed_when_asked_for_and_once(monkeypatch):
+    calls = []
+    net = MetricNet(2).double()
+    monkeypatch.setattr(MetricNet, "scalar_curvature", lambda self, x: calls.append(1) or x.sum(-1))
+    geometry = ManifoldLayer(Affine(2), net).double()(points(2, 3))[1]
+    assert calls == []
+    assert geometry.curvature is geometry.curvature and calls == [1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_network_shapes_and_which_layers_carry_a_metric(n):
+    net = NDM(n, 3, depth=4, metric_layers=[1, 3]).double()
+    outputs, geometries = net(points(n, 2, 6))
+    assert outputs.shape == (2, 6, 3)
+    assert [id(geometry.metric) for geometry in geometries] == [id(net.layers[i].metric) for i in (1, 3)]
+    assert NDM(n, 3, metric_layers=())(torch.zeros(2, n))[1] == []
+
+
+def test_network_head_and_starting_point():
+    net = NDM(2, nn.Identity()).double()
+    x = points(2, 6)
+    assert torch.equal(net(x)[0], x)  # all coordinate maps start as the identity
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depth": 0}, "depth"),
+        ({"metric_layers": [2]}, r"metric_layers must be among 0 \.\.\. 1, got \[2\]"),
+        ({"head": 0}, "head"),
+        ({"n": 0}, "n must be"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        NDM(**{"n": 2, "head": 1, **arguments})
+    with pytest.raises(ValueError, match="x must have shape"):
+        NDM(2, 1)(torch.zeros(4, 3))
+
+
+def test_loss_on_known_manifolds():
+    layers = [Geometry(points(2, 5).exp(), torch.zeros(5), metric) for metric in (Sphere(2), Hyperbolic(2))]
+    layers[1] = Geometry(layers[1].point / 20, torch.zeros(5), Hyperbolic(2))  # inside the unit disk
+    terms = GeometricLoss(curvature=0.5, volume=3.0)(layers)
+    variance = sum(volume_element(layer.metric, layer.point).var(correction=0).item() for layer in layers) / 2
+    assert terms.curvature.item() == pytest.approx(4.0, rel=1e-9)
+    assert terms.volume.item() == pytest.approx(variance, rel=1e-9)
+    assert terms.total.item() == pytest.approx(0.5 * 4.0 + 3.0 * variance, rel=1e-9)
+
+
+def test_terms_of_weight_zero_are_not_computed():
+    flat, even = (Geometry(points(2, 5), torch.zeros(5), Sphere(2)) for _ in range(2))
+    no_curvature, no_volume = GeometricLoss(curvature=0.0)(flat), GeometricLoss(volume=0.0)(even)
+    assert no_curvature.curvature.isnan() and no_curvature.total == no_curvature.volume
+    assert no_volume.volume.isnan() and no_volume.total.item() == pytest.approx(4.0)
+    assert "curvature" not in vars(flat) and "log_volume" not in vars(even)
+
+
+def test_curvature_at_random_points_is_unbiased_and_reproducible():
+    torch.manual_seed(0)
+    net = MetricNet(2, (5,)).double()
+    geometry = Geometry(points(2, 4, 3), torch.zeros(4, 3), net)
+    draws = [
+        [loss(geometry).curvature.item() for _ in range(400)]
+        for loss in (
+            GeometricLoss(curv_points=4, generator=torch.Generator().manual_seed(2), volume=0.0) for _ in range(2)
+        )
+    ]
+    assert draws[0] == draws[1]
+    sample = torch.tensor(draws[0], dtype=torch.float64)
+    expected = geometry.curvature.square().mean()
+    assert sample.std() > 0
+    assert (sample.mean() - expected).abs() < 4 * sample.std() / 20
+    whole = GeometricLoss(curv_points=12, volume=0.0)(geometry).curvature
+    torch.testing.assert_close(whole, expected)
+
+
+@pytest.mark.parametrize("arguments", [{"curvature": -1.0}, {"volume": float("nan")}, {"curv_points": 0}])
+def test_wrong_loss_arguments(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        GeometricLoss(**arguments)
+    with pytest.raises(ValueError, match="geometries"):
+        GeometricLoss()([])
+
+
+def test_warmup():
+    schedule = linear_warmup(2.0, 4)
+    assert [schedule(step) for step in (0, 1, 4, 100)] == [0.0, 0.5, 2.0, 2.0]
+    with pytest.raises(ValueError, match="steps"):
+        linear_warmup(1.0, 0)
+
+
+def two_moons(count, generator):
+    angle = torch.pi * torch.rand(count, generator=generator)
+    label = torch.randint(2, (count,), generator=generator)
+    sign = 1.0 - 2.0 * label
+    x = torch.stack([sign * angle.cos() + label, sign * angle.sin() + 0.5 * label], dim=-1)
+    return x + 0.1 * torch.randn(count, 2, generator=generator), label
+
+
+def train(steps=100):
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    x, label = two_moons(256, generator)
+    net = NDM(2, 2, metric_hidden=(16, 16), coupling_hidden=(32,))
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    geometric, strength = GeometricLoss(curv_points=64, generator=generator), linear_warmup(0.1, 20)
+    history = []
+    for step in range(steps):
+        outputs, geometries = net(x)
+        task, terms = nn.functional.cross_entropy(outputs, label), geometric(geometries)
+        optimiser.zero_grad()
+        (task + strength(step) * terms.total).backward()
+        optimiser.step()
+        history.append([task.item(), terms.curvature.item(), terms.volume.item()])
+    accuracy = (net(x)[0].argmax(-1) == label).float().mean().item()
+    return torch.tensor(history), accuracy
+
+
+def test_training_on_two_moons():
+    history, accuracy = train()
+    assert torch.isfinite(history).all()
+    assert history[-1, 0] < 0.3 * history[0, 0]
+    assert history[-10:, 1:].mean() < 0.5 * history[:10, 1:].mean()
+    assert accuracy > 0.95
+    again, _ = train(30)
+    assert torch.equal(again, history[:30])
