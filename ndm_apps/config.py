@@ -220,8 +220,8 @@ def _complete(source: Source, default_name: str) -> Config:
     settings = {m: validate(plugin.methods[m], source, ("methods", m)) for m in run.methods}
     if run.method not in settings:
         # Defaults serve; what has none is reported where the method is chosen.
-        bare = Source({"method": {}}, {(): source.place(("method",)), ("method",): source.place(("method",))})
-        settings[run.method] = validate(plugin.methods[run.method], bare, ("method",))
+        bare = Source({"methods": {run.method: {}}}, {(): source.place(("method",))})
+        settings[run.method] = validate(plugin.methods[run.method], bare, ("methods", run.method))
     name = run.task_name or _as_name(name)
     return Config(
         run=run.model_copy(update={"task": source.data["task"], "task_name": name}),

@@ -178,7 +178,7 @@ class _Parser:
             return Expression("constant", value=node.id)
         if node.id in FUNCTIONS:
             self.fail(node, f"the function {node.id!r} needs arguments in parentheses")
-        known = [*sorted(self.names.values()), *CONSTANTS]
+        known = list(dict.fromkeys([*sorted(self.names.values()), *CONSTANTS]))
         self.fail(node, unknown("name", node.id, known))
 
     def _call(self, node: ast.Call, depth: int) -> Expression:

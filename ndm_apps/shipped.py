@@ -57,12 +57,15 @@ def find(kind: Kind, reference: str | Path, folder: Path | None = None) -> Path:
     is_path = text.endswith(SUFFIXES) or isinstance(reference, Path) or text.startswith((".", os.sep))
     if not is_path and name in known:
         return named
-    for base in (folder or Path(), Path()):
-        for candidate in (base / text,) if is_path else (base / f"{text}.yaml", base / text):
-            if os.path.exists(candidate):
-                return candidate
+    spellings = (text,) if is_path else (f"{text}.yaml", text)
+    candidates = [base / spelling for base in (folder or Path(), Path()) for spelling in spellings]
+    for candidate in candidates:
+        if os.path.exists(candidate) and not os.path.isdir(candidate):
+            return candidate
     if name in known:
         return named
+    if any(os.path.isdir(candidate) for candidate in candidates):
+        raise InputError(f"{short(text)} is a folder, must be a YAML file")
     near = _near(kind, text, name, folder or Path())
     raise InputError(f"no such {kind[:-1]}: {short(text)}{near} (shipped: {listed(known)}; or the path of a YAML file)")
 

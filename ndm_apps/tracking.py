@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -448,8 +448,7 @@ def _send_settings(client: MlflowClient, run: str, state: State, config: dict[st
         return
     flat = [Param(metric_name(name), as_text(value)[:PARAM_LENGTH]) for name, value in flatten(config)]
     tags = {name: config[name] for name in ("task", "method", "seed") if name in config}
-    if isinstance(tags.get("task"), Mapping):
-        tags["task"] = tags["task"].get("name", "inline")
+    tags["task"] = config.get("task_name") or tags.get("task", "")
     tags["domain"] = domain_of(config)
     for start in range(0, len(flat), PARAMS):
         client.log_batch(run, params=flat[start : start + PARAMS])

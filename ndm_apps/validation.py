@@ -116,7 +116,8 @@ def validate(schema: type[SchemaType], source: Source, prefix: tuple[str, ...] =
     others = len({(flaw.path, flaw.kind == "extra_forbidden") for flaw in flaws}) - 1
     key, message = _sentence(schema, data, flaws)
     more = f" (+{others} more)" if others else ""
-    raise source.error((*prefix, *key), message + more, at=(*prefix, *flaws[0].path))
+    at = flaws[0].path if len(flaws[0].path) > len(key) else key
+    raise source.error((*prefix, *key), message + more, at=(*prefix, *at))
 
 
 def _flaw(error: Any, data: Any) -> _Flaw:

@@ -43,7 +43,10 @@ def make_run(tmp_path):
              within=None, figures=None):  # fmt: skip
         folder = (within or tmp_path) / name
         (folder / "figures").mkdir(parents=True)
-        config = {"task": task, "method": method, "seed": seed, "settings": {"lr": 0.01, "hidden": [64, 64]}}
+        config = {
+            "task": {"domain": task.partition("/")[0], "noise": 0.0}, "task_name": task, "method": method,
+            "seed": seed, "device": "cpu", "methods": {method: {"lr": 0.01, "hidden": [64, 64]}},
+        }  # fmt: skip
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         dataset = {"name": "oscillator", "source": "equations of the task", "digest": "ab" * 32, "samples": 12000}
         (folder / "dataset.json").write_text(json.dumps(dataset))

@@ -45,8 +45,8 @@ def test_a_complete_run_arrives_whole_and_only_once(store, make_run):
     run = run_of(store, folder)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "run"
-    assert run.data.params["settings.lr"] == "0.01"
-    assert run.data.params["settings.hidden"] == "[64, 64]"
+    assert run.data.params["methods.ndm.lr"] == "0.01"
+    assert run.data.params["methods.ndm.hidden"] == "[64, 64]"
     tags = run.data.tags
     assert [tags[name] for name in ("task", "method", "seed", "domain")] == [
         "physics/oscillator",

@@ -8,7 +8,6 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 __all__ = ["MLP"]
 
@@ -51,7 +50,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Return the output at ``x``."""
-        *hidden, (weight, bias) = self.affine()
-        for hidden_weight, hidden_bias in hidden:
-            x = torch.tanh(functional.linear(x, hidden_weight, hidden_bias))
-        return functional.linear(x, weight, bias)
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = torch.tanh(layer(x))
+        output: Tensor = last(x)
+        return output

@@ -13,6 +13,12 @@ from ndm_apps.geometry.curvature import christoffel as christoffel
 from ndm_apps.geometry.curvature import ricci as ricci
 from ndm_apps.geometry.curvature import riemann as riemann
 from ndm_apps.geometry.curvature import sectional_curvature as sectional_curvature
+from ndm_apps.geometry.exponential import GeodesicWarning as GeodesicWarning
+from ndm_apps.geometry.exponential import exp_map as exp_map
+from ndm_apps.geometry.geodesic import Geodesic as Geodesic
+from ndm_apps.geometry.geodesic import distance as distance
+from ndm_apps.geometry.geodesic import geodesic as geodesic
+from ndm_apps.geometry.geodesic import log_map as log_map
 from ndm_apps.geometry.metric import HasScalarCurvature as HasScalarCurvature
 from ndm_apps.geometry.metric import Metric as Metric
 from ndm_apps.geometry.metric import inner as inner

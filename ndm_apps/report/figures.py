@@ -18,7 +18,7 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 from ndm_apps.plugins.base import Column
-from ndm_apps.report.results import lookup
+from ndm_apps.report.results import label_of, lookup
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with every common kind of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
@@ -29,7 +29,6 @@ STYLE: dict[str, Any] = {
     "axes.edgecolor": "#8a8f98",
     "axes.labelcolor": "#30343b",
     "axes.titlesize": 10,
-    "axes.titleweight": "medium",
     "axes.titlelocation": "left",
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -152,9 +151,9 @@ def draw_comparison(
     tuple of Figure and str, or None
         The figure and its caption.
     """
-    groups = list(dict.fromkeys(str(lookup(result, by)) for result in results))
+    groups = list(dict.fromkeys(label_of(result, by) for result in results))
     values = {
-        column: [[_number(lookup(run, column.key)) for run in results if str(lookup(run, by)) == g] for g in groups]
+        column: [[_number(lookup(run, column.key)) for run in results if label_of(run, by) == g] for g in groups]
         for column in columns
         if column.better
     }

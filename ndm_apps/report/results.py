@@ -13,6 +13,7 @@ from typing import Any
 from ndm_apps.plugins.base import Column, plugins
 from ndm_apps.tracking_state import domain_of
 
+MISSING = "–"
 COMMON = frozenset({"seed", "seconds", "peak_memory_mb"})  # numbers of result.json that say nothing of the method
 
 
@@ -47,21 +48,32 @@ def load_results(paths: Iterable[Path | str], on_problem: Callable[[str], None] 
     return results
 
 
-def lookup(result: Mapping[str, Any], key: str) -> Any:
-    """Return the value under a dotted path in a result, else in its config, else None.
+def lookup(values: Mapping[str, Any], key: str) -> Any:
+    """Return the value under a dotted path, or None.
 
     Examples
     --------
-    >>> result = {"shift": {"f1": 0.5}, "config": {"methods": {"ndm": {"lift": 1000}}}}
-    >>> lookup(result, "shift.f1"), lookup(result, "methods.ndm.lift"), lookup(result, "shift.delay")
-    (0.5, 1000, None)
+    >>> lookup({"shift": {"f1": 0.5}}, "shift.f1"), lookup({"shift": None}, "shift.f1")
+    (0.5, None)
     """
-    for value in (result, result.get("config")):
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if value is not None:
-            return value
-    return None
+    value: Any = values
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def label_of(result: Mapping[str, Any], key: str) -> str:
+    """Return what distinguishes a run: the text under a dotted path in its result, else in its config, else "–".
+
+    Examples
+    --------
+    >>> label_of({"config": {"methods": {"ndm": {"lift": 1000}}}}, "methods.ndm.lift")
+    '1000'
+    """
+    value = lookup(result, key)
+    if value is None:
+        value = lookup(result.get("config") or {}, key)
+    return MISSING if value is None else str(value)
 
 
 def columns_of(result: Mapping[str, Any]) -> tuple[Column, ...]:

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndm_apps.plugins.base import Column
-from ndm_apps.report.results import lookup, write_text
+from ndm_apps.report.results import MISSING, label_of, lookup, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
-
-MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def summary(
         raise ValueError(f"by = {by!r} must name at least one key, such as 'method'")
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for result in results:
-        labels = tuple(_label(lookup(result, key)) for key in by)
+        labels = tuple(label_of(result, key) for key in by)
         groups.setdefault(labels, []).append(result)
     cells = {
         labels: [_cell([lookup(run, column.key) for run in runs], column) for column in columns]
@@ -199,10 +197,6 @@ def format_number(value: float, specification: str) -> str:
         return format(value, specification)
     except ValueError:
         return format(value, ".4g")
-
-
-def _label(value: Any) -> str:
-    return MISSING if value is None else str(value)
 
 
 def _markdown(text: str) -> str:

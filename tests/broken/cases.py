@@ -101,7 +101,7 @@ CONFIGS = {
     "old boolean": config("hidden: [8]", "angles: no", 7, "methods.ndm.angles: got 'no', must be true or false"),
     "union": config("hidden: [8]", "degree: 1.5", 7, "methods.ndm.degree: got 1.5", "a whole number or 'auto'"),
     "setting not chosen": config("depth: 2", "depth: 0", 8, "methods.search.depth: got 0, must be 1 or greater"),
-    "default missing": config("ndm\nseed", "search\nmethods: {}\nx", 4, "unknown key 'x'"),
+    "settings missing": raw("task: spring.yaml\nmethod: search\n", 2, "methods.search.depth: missing, must be given"),
     "sweep method": config(
         "seed: 3", "sweep: {methods: [ndm, srch]}", 3, "sweep.methods[1]: unknown method", "'search'"
     ),

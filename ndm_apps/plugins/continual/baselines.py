@@ -92,7 +92,7 @@ class ResidentNaive(ResidentBatches, Naive):
 
     def _train_cleanup(self) -> None:
         # Avalanche forgets the loss of the last mini-batch here.
-        self.last_loss = float(self.loss)
+        self.last_loss = float(self.loss.detach())
         super()._train_cleanup()
 
     @property

@@ -61,19 +61,19 @@ class NDMClassifier(nn.Module):
     ----------
     lift
         Width of the random lift.
-    readout, ridge
-        Kind and regularisation of :class:`~ndm_apps.engine.NaturalGradientReadout`.
+    solver, shrinkage
+        As of :class:`~ndm_apps.engine.NaturalGradientReadout`.
     seed
         Seed of the random lift.
     """
 
     def __init__(
-        self, *, lift: int = 1000, readout: Literal["lda", "ridge"] = "lda", ridge: float = 1e-3, seed: int = 0
+        self, *, lift: int = 1000, solver: Literal["lda", "ridge"] = "lda", shrinkage: float = 1e-2, seed: int = 0
     ) -> None:
         super().__init__()
         self.immersion = RandomLift(lift, seed=seed)
         self.readout: NaturalGradientReadout | None = None
-        self._kind, self._ridge = readout, ridge
+        self._solver, self._shrinkage = solver, shrinkage
 
     @torch.no_grad()
     def learn(self, x: Tensor, y: Tensor) -> None:
@@ -102,13 +102,15 @@ class NDMClassifier(nn.Module):
 
     def frozen(self) -> nn.Module:
         """Return the present classifier as plain layers that ``torch.export`` understands."""
-        weight, bias = self.readout.weights()
-        head = nn.Linear(*weight.shape, device=weight.device, dtype=weight.dtype)
-        head.weight.data, head.bias.data = weight.T.contiguous(), bias.clone()
+        weight, bias = (part.to(self.immersion.weight) for part in self.readout.solution())
+        head = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=weight.dtype)
+        head.weight.data, head.bias.data = weight, bias
         return nn.Sequential(self.immersion, head).requires_grad_(False).eval()
 
     def _make_readout(self, features: Tensor) -> None:
-        self.readout = NaturalGradientReadout(features.shape[1], kind=self._kind, ridge=self._ridge).to(features)
+        self.readout = NaturalGradientReadout(
+            features.shape[1], solver=self._solver, shrinkage=self._shrinkage
+        ).to(features.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The immersion and the read-out take their size from the first mini-batch: make room before the copy.
@@ -116,5 +118,5 @@ class NDMClassifier(nn.Module):
             if prefix + "immersion." + name in state_dict:
                 setattr(self.immersion, name, torch.empty_like(state_dict[prefix + "immersion." + name]))
         if self.immersion.fitted:
-            self._make_readout(torch.empty(0, sum(self.immersion.weight.shape), dtype=self.immersion.weight.dtype))
+            self._make_readout(torch.empty(0, sum(self.immersion.weight.shape)))
         super()._load_from_state_dict(state_dict, prefix, *args)

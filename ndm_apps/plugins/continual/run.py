@@ -102,8 +102,8 @@ def build_learner(settings: Settings, stream: Stream, context: RunContext) -> Le
             detector = settings.detector and ShiftDetector(**settings.detector.model_dump(), seed=context.seed)
             return NDMStrategy(
                 lift=settings.lift,
-                readout=settings.readout,
-                ridge=settings.ridge,
+                solver=settings.solver,
+                shrinkage=settings.shrinkage,
                 seed=context.seed,
                 detector=detector,
                 predict_in_training=False,

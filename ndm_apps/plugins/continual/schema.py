@@ -47,7 +47,7 @@ class Stream(Schema):
         ``hidden``: the learner gets one mini-batch after the other and cannot tell where an experience ends.
         ``shown``: one Avalanche experience per experience.
     blend
-        Samples over which two experiences of a blurred stream mix.
+        Samples over which two experiences of a blurred stream mix, at most the length of the shortest one.
     max_degrees
         Rotation of the last experience of a rotated stream; the first has none.
     """
@@ -110,17 +110,17 @@ class NDMSettings(Settings):
     ----------
     lift
         Width of the random ReLU lift beside the inputs themselves; 0 for none.
-    readout
+    solver
         ``lda``: within-class metric, shared by all classes; ``ridge``: metric of the inputs.
-    ridge
-        Regularisation of the read-out relative to the metric's mean eigenvalue.
+    shrinkage
+        Shrinkage of the metric towards the identity, relative to its mean eigenvalue.
     detector
         The shift detector; ``null`` switches detection and chart growth off.
     """
 
     lift: Annotated[int, Field(ge=0, le=100_000)] = 1000
-    readout: Literal["lda", "ridge"] = "lda"
-    ridge: Annotated[float, Field(gt=0.0, le=1e3)] = 1e-3
+    solver: Literal["lda", "ridge"] = "lda"
+    shrinkage: Annotated[float, Field(gt=0.0, le=1e3)] = 1e-2
     detector: DetectorSettings | None = DetectorSettings()
 
 

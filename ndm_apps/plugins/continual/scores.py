@@ -77,7 +77,7 @@ def shift_scores(true: Sequence[int], alarms: Sequence[int], *, max_delay: int, 
     (0.667, 150.0)
     """
     delays = []
-    for shift, following in zip(true, [*true[1:], samples], strict=True):
+    for shift, following in zip(true, [*true, samples][1:], strict=True):
         hit = next((alarm for alarm in alarms if shift <= alarm <= shift + max_delay and alarm < following), None)
         if hit is not None:
             delays.append(hit - shift)

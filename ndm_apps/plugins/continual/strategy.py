@@ -26,7 +26,7 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
 
     Parameters
     ----------
-    lift, readout, ridge, seed
+    lift, solver, shrinkage, seed
         As of :class:`~ndm_apps.plugins.continual.NDMClassifier`.
     detector
         A :class:`~ndm_apps.plugins.continual.ShiftDetector`, or None to switch detection off.
@@ -58,8 +58,8 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         self,
         *,
         lift: int = 1000,
-        readout: Literal["lda", "ridge"] = "lda",
-        ridge: float = 1e-3,
+        solver: Literal["lda", "ridge"] = "lda",
+        shrinkage: float = 1e-2,
         seed: int = 0,
         detector: ShiftDetector | None = None,
         predict_in_training: bool = True,
@@ -72,7 +72,7 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            model=NDMClassifier(lift=lift, readout=readout, ridge=ridge, seed=seed),
+            model=NDMClassifier(lift=lift, solver=solver, shrinkage=shrinkage, seed=seed),
             optimizer=None,
             train_mb_size=train_mb_size,
             eval_mb_size=eval_mb_size,

@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+from ndm_apps.plugins.continual import NDMClassifier, NDMStrategy, ShiftDetector
+from ndm_apps.plugins.continual.resident import experiences, online_experience
+from avalanche.core import SupervisedPlugin  # isort: skip
+from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics  # isort: skip
+from avalanche.training.plugins import EvaluationPlugin  # isort: skip
+
+GENERATOR = torch.Generator().manual_seed(0)
+CENTRES = torch.randn(6, 10, generator=GENERATOR) * 3
+
+
+def blobs(classes, count=400, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.tensor(classes)[torch.randint(len(classes), (count,), generator=generator)]
+    return CENTRES[y] + torch.randn(count, 10, generator=generator), y
+
+
+TASKS = [blobs([a, a + 1], seed=a) for a in (0, 2, 4)]
+TESTS = [blobs([a, a + 1], seed=100 + a) for a in (0, 2, 4)]
+
+
+def strategy(**settings):
+    return NDMStrategy(lift=50, evaluator=EvaluationPlugin(accuracy_metrics(experience=True)), **settings)
+
+
+def accuracies(learner):
+    return [value for name, value in learner.eval(experiences("test", TESTS)).items() if "Acc_Exp" in name]
+
+
+def test_nothing_is_forgotten_and_order_does_not_matter():
+    forward, backward = strategy(), strategy()
+    # The immersion is fitted on the first mini-batch: start both with the same one.
+    start = (TASKS[0][0][:32], TASKS[0][1][:32])
+    for learner, tasks in ((forward, TASKS), (backward, TASKS[::-1])):
+        for task in [start, *tasks]:
+            learner.train(experiences("train", [task]), eval_streams=[], shuffle=False)
+    assert min(accuracies(forward)) > 0.95
+    x = torch.cat([x for x, _ in TESTS])
+    torch.testing.assert_close(forward.model(x), backward.model(x), rtol=1e-3, atol=1e-3)
+
+
+def test_boundaries_are_not_used():
+    whole, chunked = strategy(), strategy()
+    whole.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
+    x, y = (torch.cat(column) for column in zip(*TASKS, strict=True))
+    for number in range(0, len(x), 32):
+        here = slice(number, number + 32)
+        chunked.train(online_experience(x[here], y[here], number), eval_streams=[])
+    torch.testing.assert_close(whole.model(x), chunked.model(x), rtol=1e-3, atol=1e-3)
+
+
+def test_charts_grow_with_the_distributions():
+    learner = strategy(detector=ShiftDetector(8, arm_samples=30, arm_scores=30, burn_in=64))
+    learner.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
+    assert [alarm // 400 for alarm in learner.alarms] == [1, 2]
+    assert learner.charts == 3
+
+
+def test_detector_does_not_change_what_is_learnt():
+    plain, watching = strategy(), strategy(detector=ShiftDetector(8))
+    for learner in (plain, watching):
+        learner.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
+    assert torch.equal(plain.model(TESTS[0][0]), watching.model(TESTS[0][0]))
+
+
+def test_avalanche_metrics_and_plugins_keep_working():
+    class Counter(SupervisedPlugin):
+        calls: dict = {}  # noqa: RUF012
+
+        def before_training_iteration(self, strategy, **kwargs):
+            self.calls["iteration"] = self.calls.get("iteration", 0) + 1
+
+        def after_forward(self, strategy, **kwargs):
+            assert strategy.mb_output.shape[0] == len(strategy.mb_y)
+            self.calls["forward"] = self.calls.get("forward", 0) + 1
+
+    metrics = EvaluationPlugin(accuracy_metrics(epoch=True, experience=True), loss_metrics(epoch=True, experience=True))
+    learner = NDMStrategy(lift=20, train_mb_size=50, evaluator=metrics, plugins=[Counter()])
+    shown = learner.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
+    assert any("Top1_Acc_Epoch" in name and value > 0.5 for name, value in shown.items())
+    assert Counter.calls == {"iteration": 24, "forward": 23}
+    assert all(value > 0.95 for name, value in learner.eval(experiences("test", TESTS)).items() if "Acc_Exp" in name)
+
+
+def test_state_round_trip_is_exact():
+    whole, first, second = (strategy(detector=ShiftDetector(8), seed=3) for _ in range(3))
+    whole.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
+    first.train(experiences("train", TASKS[:1]), eval_streams=[], shuffle=False)
+    second.load_state_dict(first.state_dict())
+    second.train(experiences("train", TASKS[1:]), eval_streams=[], shuffle=False)
+    assert torch.equal(second.model(TESTS[0][0]), whole.model(TESTS[0][0]))
+    assert second.alarms == whole.alarms
+
+
+def test_one_bad_sample_poisons_nothing():
+    learner = NDMClassifier(lift=10)
+    learner.learn(*TASKS[0])
+    before = learner(TESTS[0][0])
+    x, y = TASKS[1][0].clone(), TASKS[1][1]
+    x[17, 3] = torch.inf
+    with pytest.raises(ValueError, match="sample 17 of the mini-batch is not finite"):
+        learner.learn(x, y)
+    with pytest.raises(ValueError, match="label"):
+        learner.learn(TASKS[1][0], -y - 1)
+    assert torch.equal(learner(TESTS[0][0]), before)
+
+
+def test_frozen_model_gives_the_same_logits_and_exports():
+    learner = NDMClassifier(lift=10)
+    learner.learn(*TASKS[0])
+    x = TESTS[0][0][:4]
+    torch.testing.assert_close(learner.frozen()(x), learner(x))
+    program = torch.export.export(learner.frozen(), (x,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    torch.testing.assert_close(program.module()(TESTS[0][0]), learner(TESTS[0][0]))
+
+
+def test_batch_of_one_and_unseen_labels():
+    learner = strategy()
+    learner.train(experiences("train", [(TASKS[0][0][:32], TASKS[0][1][:32])]), eval_streams=[])
+    learner.train(online_experience(TASKS[0][0][:1], TASKS[0][1][:1], 1), eval_streams=[])
+    assert accuracies(learner)[2] == 0.0
