@@ -406,7 +406,7 @@ def _ensure_run(client: MlflowClient, state: State, uri: str, experiment: str, p
     if parent and state.data.get("parent") != parent:
         client.set_tag(state.data["run_id"], "mlflow.parentRunId", parent)
         state.save(parent=parent)
-    return state.data["run_id"]
+    return str(state.data["run_id"])
 
 
 def _ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -447,9 +447,8 @@ def _send_settings(client: MlflowClient, run: str, state: State, config: dict[st
     if state.data.get("params") or not config:
         return
     flat = [Param(metric_name(name), as_text(value)[:PARAM_LENGTH]) for name, value in flatten(config)]
-    tags = {name: config[name] for name in ("task", "method", "seed") if name in config}
-    tags["task"] = config.get("task_name") or tags.get("task", "")
-    tags["domain"] = domain_of(config)
+    tags = {name: config.get(name, "") for name in ("method", "seed")}
+    tags |= {"task": config.get("task_name") or config.get("task", ""), "domain": domain_of(config)}
     for start in range(0, len(flat), PARAMS):
         client.log_batch(run, params=flat[start : start + PARAMS])
     client.log_batch(run, tags=[RunTag(name, as_text(value)[:TAG_LENGTH]) for name, value in tags.items()])

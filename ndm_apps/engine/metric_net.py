@@ -154,15 +154,17 @@ class _Factor(_Structure):
 
     def identity(self) -> Tensor:
         start = (1 - self.eps) ** 0.5 * torch.eye(*self.pattern_shape)
-        return start.flatten()[self.entries]
+        outputs: Tensor = start.flatten()[self.entries]
+        return outputs
 
     def metric(self, output: Tensor) -> Tensor:
         flat = output.new_zeros(*output.shape[:-1], self.pattern_shape[0] * self.pattern_shape[1])
-        factor = flat.index_copy(-1, self.entries, output).unflatten(-1, self.pattern_shape)
+        factor = torch.unflatten(flat.index_copy(-1, self.entries, output), -1, self.pattern_shape)
         return factor @ factor.mT + self.eps * torch.eye(self.n, dtype=output.dtype, device=output.device)
 
     def log_volume(self, output: Tensor) -> Tensor:
-        return torch.linalg.cholesky(self.metric(output)).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        factor: Tensor = torch.linalg.cholesky(self.metric(output))
+        return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def scalar_curvature(self, hidden: list[Layer], output: Layer, x: Tensor) -> Tensor:
         # Spread over all entries once per call: a gather inside would have a slow backward pass.

@@ -80,22 +80,22 @@ def factor_curvature(
     """
     n, entries, width = x.shape[-1], output[0].shape[0], max(weight.shape[0] for weight, _ in hidden)
     chunk = max(1, _CHUNK // (width * max(entries, width) + n * n * entries))
-    return torch.cat([_factor_curvature(hidden, output, part, eps) for part in x.split(chunk)])
+    return torch.cat([_factor_curvature(hidden, output, part, eps) for part in torch.split(x, chunk)])
 
 
 def _factor_curvature(hidden: Sequence[Layer], output: Layer, x: Tensor, eps: float) -> Tensor:
     n = x.shape[-1]
     weight, bias = output
     units = _units(hidden, x)
-    factor = linear(units[-1].value, weight, bias).unflatten(-1, (n, -1))
+    factor = torch.unflatten(linear(units[-1].value, weight, bias), -1, (n, -1))
     eye = torch.eye(n, dtype=x.dtype, device=x.device)
     # Rows of C^{-1}, C the Cholesky factor of g, are the frame.
     frame = torch.linalg.solve_triangular(torch.linalg.cholesky(factor @ factor.mT + eps * eye), eye, upper=False)
     framed = frame @ factor
     jet = _directional(hidden, units, frame, collapse=True)
 
-    first = (jet.first @ weight.mT).unflatten(-1, (n, -1))
-    laplacian = linear(jet.second, weight).unflatten(-1, (n, -1)).squeeze(1)
+    first = torch.unflatten(jet.first @ weight.mT, -1, (n, -1))
+    laplacian = torch.unflatten(linear(jet.second, weight), -1, (n, -1)).squeeze(1)
     half = frame[:, None] @ first  # [B, a, b, :] = e_b^T D_a L
     gradient = half @ framed.mT[:, None]
     gradient = gradient + gradient.mT
@@ -104,7 +104,8 @@ def _factor_curvature(hidden: Sequence[Layer], output: Layer, x: Tensor, eps: fl
     divergence = trace.square().sum(-1) + (half * half.transpose(1, 2)).sum((1, 2, 3))
     divergence = divergence + 2 * _hessian_term(hidden, weight, units, jet.gradients, frame, framed)
     laplace = 2 * (frame @ laplacian * framed).sum((1, 2)) + 2 * half.square().sum((1, 2, 3))
-    return divergence - laplace + _quadratic_terms(gradient)
+    curvature: Tensor = divergence - laplace + _quadratic_terms(gradient)
+    return curvature
 
 
 def _quadratic_terms(gradient: Float[Tensor, "B n n n"]) -> Float[Tensor, " B"]:
@@ -132,7 +133,7 @@ def _hessian_term(
     """
     n = frame.shape[-1]
     last = gradients[-1].mT
-    matrices = weight.mT.unflatten(-1, (n, -1))
+    matrices = torch.unflatten(weight.mT, -1, (n, -1))
     p, q = (last @ frame).transpose(0, 1), (last @ framed).transpose(0, 1)
     total = (units[-1].bend * ((p @ matrices) * q).sum(-1).mT).sum(-1)
 

@@ -169,7 +169,8 @@ class NaturalGradient(torch.optim.Optimizer):
     def _observe(self, module: nn.Module, inputs: Any, output: Any) -> None:
         passes = list(self._passes)
         self._passes.clear()
-        if not passes:
+        outputs = output[0] if isinstance(output, tuple) else output
+        if not passes or not outputs.numel():
             return
         # Kept with the first parameter so that a resumed run observes the same passes.
         counter = self.state[self.param_groups[0]["params"][0]]
@@ -177,7 +178,6 @@ class NaturalGradient(torch.optim.Optimizer):
         counter["forward_passes"] = seen + 1
         if seen % self._every:
             return
-        outputs = output[0] if isinstance(output, tuple) else output
         batch = outputs.shape[0]
         with torch.no_grad():
             cotangents = _ROOTS[self._likelihood](outputs, self._samples, self._generator)

@@ -1,5 +1,7 @@
 """Differential geometry of any metric x -> g(x) that torch can differentiate. The public door of the package."""
 
+from typing import TYPE_CHECKING
+
 from ndm_apps.geometry.analytic import Conformal as Conformal
 from ndm_apps.geometry.analytic import Ellipsoid as Ellipsoid
 from ndm_apps.geometry.analytic import Euclidean as Euclidean
@@ -19,6 +21,9 @@ from ndm_apps.geometry.geodesic import Geodesic as Geodesic
 from ndm_apps.geometry.geodesic import distance as distance
 from ndm_apps.geometry.geodesic import geodesic as geodesic
 from ndm_apps.geometry.geodesic import log_map as log_map
+from ndm_apps.geometry.killing import KillingField as KillingField
+from ndm_apps.geometry.killing import KillingFields as KillingFields
+from ndm_apps.geometry.killing import killing_fields as killing_fields
 from ndm_apps.geometry.metric import HasScalarCurvature as HasScalarCurvature
 from ndm_apps.geometry.metric import Metric as Metric
 from ndm_apps.geometry.metric import inner as inner
@@ -30,3 +35,16 @@ from ndm_apps.geometry.metric import volume_element as volume_element
 from ndm_apps.geometry.operators import laplacian as laplacian
 from ndm_apps.geometry.scalar import scalar_curvature as scalar_curvature
 from ndm_apps.geometry.scalar import scalar_curvature_from_jets as scalar_curvature_from_jets
+from ndm_apps.geometry.transport import parallel_transport as parallel_transport
+
+if TYPE_CHECKING:
+    from ndm_apps.geometry.manifold import LearnedManifold as LearnedManifold
+
+
+def __getattr__(name: str) -> object:
+    # geoopt is imported when it is first asked for: nothing else here needs it.
+    if name == "LearnedManifold":
+        from ndm_apps.geometry.manifold import LearnedManifold
+
+        return LearnedManifold
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -296,5 +296,5 @@ def _describe(metric: Metric, x: Tensor, y: Tensor, curve: Tensor, converged: Te
 def _sum(weights: list[Tensor], terms: list[Tensor]) -> Tensor:
     total = torch.zeros_like(terms[0])
     for weight, term in zip(weights, terms, strict=True):
-        total = total + weight.reshape(*weight.shape, *[1] * (term.ndim - weight.ndim)) * term
+        total = total + weight[(..., *[None] * (term.ndim - weight.ndim))] * term
     return total

@@ -2,7 +2,7 @@
 
 from ndm_apps.report.figures import save_svg, style
 from ndm_apps.report.page import write_run_page, write_sweep_page
-from ndm_apps.report.results import columns_of, load_results, lookup
+from ndm_apps.report.results import columns_of, load_results, lookup, varying_settings
 from ndm_apps.report.tables import Table, summary
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "save_svg",
     "style",
     "summary",
+    "varying_settings",
     "write_run_page",
     "write_sweep_page",
 ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +14,10 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ndm_apps.plugins.base import Column
-from ndm_apps.report.results import label_of, lookup
+from ndm_apps.report.results import label_of, lookup, write_text
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with every common kind of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
@@ -77,14 +76,7 @@ def save_svg(figure: Figure, path: Path | str) -> Path:
     Path
         The file.
     """
-    target = Path(path)
-    text = svg_text(figure)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    Path(name).chmod(0o644)
-    os.replace(name, target)
-    return target
+    return write_text(Path(path), svg_text(figure))
 
 
 def read_curves(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -122,7 +114,7 @@ def draw_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
     with style():
-        figure = Figure(figsize=(3.0 * columns, 2.1 * rows), layout="constrained")
+        figure = Figure(figsize=(3.0 * columns, 2.1 * rows), layout=_apart())
         for number, name in enumerate(shown):
             steps, values = drawable[name]
             chosen = np.unique(np.linspace(0, len(steps) - 1, min(POINTS, len(steps))).round().astype(int))
@@ -142,7 +134,7 @@ def draw_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> tuple[Fi
 
 
 def draw_comparison(
-    results: Sequence[Mapping[str, Any]], columns: Sequence[Column], by: str = "method"
+    results: Sequence[Mapping[str, Any]], columns: Sequence[Column], by: Sequence[str] = ("method",)
 ) -> tuple[Figure, str] | None:
     """Draw the value of every run by group, with the mean of each group; None if there is nothing to compare.
 
@@ -151,19 +143,24 @@ def draw_comparison(
     tuple of Figure and str, or None
         The figure and its caption.
     """
-    groups = list(dict.fromkeys(label_of(result, by) for result in results))
+    labels = [", ".join(label_of(result, key) for key in by) for result in results]
+    groups = list(dict.fromkeys(labels))
     values = {
-        column: [[_number(lookup(run, column.key)) for run in results if label_of(run, by) == g] for g in groups]
+        column: [
+            [_number(lookup(run, column.key)) for run, label in zip(results, labels, strict=True) if label == group]
+            for group in groups
+        ]
         for column in columns
         if column.better
     }
-    drawable = [column for column in values if np.isfinite(np.concatenate(values[column])).any()][:6]
-    if len(groups) < 2 or not drawable:
+    measured = {column: sum(bool(np.isfinite(found).any()) for found in values[column]) for column in values}
+    drawable = [column for column in values if measured[column] > 1][:6]
+    if not drawable:
         return None
     across = min(3, len(drawable))
     rows = math.ceil(len(drawable) / across)
     with style():
-        figure = Figure(figsize=(3.1 * across, rows * (0.9 + 0.28 * len(groups))), layout="constrained")
+        figure = Figure(figsize=(3.1 * across, rows * (0.9 + 0.28 * len(groups))), layout=_apart())
         for number, column in enumerate(drawable):
             axes = figure.add_subplot(rows, across, number + 1)
             for place, found in enumerate(values[column]):
@@ -176,7 +173,11 @@ def draw_comparison(
             axes.set_ylim(len(groups) - 0.5, -0.5)
             axes.locator_params(axis="x", nbins=4)
             axes.set_title(f"{column.heading} ({column.better} is better)")
-    return figure, "Each dot is one run, each bar the mean of a method. Methods are in the order of the table."
+    return figure, "Each dot is one run, each bar the mean of a row of the table."
+
+
+def _apart() -> ConstrainedLayoutEngine:
+    return ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1)
 
 
 def _number(value: Any) -> float:

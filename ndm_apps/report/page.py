@@ -19,7 +19,7 @@ from markupsafe import Markup
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Column
 from ndm_apps.report.figures import draw_comparison, draw_curves, read_curves, svg_text
-from ndm_apps.report.results import MISSING, columns_of, load_results, lookup, write_text
+from ndm_apps.report.results import MISSING, columns_of, label_of, load_results, lookup, varying_settings, write_text
 from ndm_apps.report.svg import inline_svg
 from ndm_apps.report.tables import format_number, summary
 from ndm_apps.tracking_state import domain_of, flatten
@@ -135,37 +135,10 @@ def write_sweep_page(sweep_dir: Path | str) -> Path:
     sweep = _read(folder / "sweep.json", json.loads)
     problems: list[str] = []
     results = load_results([folder], problems.append)
-    domains: dict[str, list[dict[str, Any]]] = {}
+    tasks: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        domains.setdefault(domain_of(result.get("config") or {}), []).append(result)
-    sections = []
-    for number, (domain, runs) in enumerate(sorted(domains.items())):
-        columns = columns_of(runs[0])
-        tasks = list(dict.fromkeys(str(run.get("task")) for run in runs))
-        drawn = [
-            (task, draw_comparison([run for run in runs if str(run.get("task")) == task], columns)) for task in tasks
-        ]
-        sections.append(
-            {
-                "domain": domain,
-                "table": summary(runs, columns),
-                "columns": columns,
-                "figures": [
-                    _drawing(found[0], f"{task}: {found[1]}", f"compare-{number}-{place}-")
-                    for place, (task, found) in enumerate(drawn)
-                    if found
-                ],
-                "runs": [
-                    {
-                        "name": Path(run["folder"]).relative_to(folder).as_posix(),
-                        "link": _link(folder, Path(run["folder"])),
-                        "labels": [str(run.get(key, MISSING)) for key in ("task", "method", "seed")],
-                        "values": [_show(lookup(run, column.key), column) for column in columns],
-                    }
-                    for run in runs
-                ],
-            }
-        )
+        tasks.setdefault(str(result.get("task", MISSING)), []).append(result)
+    sections = [_section(folder, number, task, runs) for number, (task, runs) in enumerate(tasks.items())]
     planned = len(sweep.get("runs") or results)
     page = (
         _environment()
@@ -181,6 +154,30 @@ def write_sweep_page(sweep_dir: Path | str) -> Path:
         )
     )
     return write_text(folder / "report.html", page)
+
+
+def _section(folder: Path, number: int, task: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the page of a sweep shows of one task."""
+    columns, varying = columns_of(runs[0]), varying_settings(runs)
+    by = ("method", *varying)
+    drawn = draw_comparison(runs, columns, by)
+    return {
+        "task": task,
+        "table": summary(runs, columns, by),
+        "columns": columns,
+        "varying": varying,
+        "figure": _drawing(*drawn, f"compare-{number}-") if drawn else None,
+        "runs": [
+            {
+                "name": Path(run["folder"]).relative_to(folder).as_posix(),
+                "link": _link(folder, Path(run["folder"])),
+                "labels": [label_of(run, key) for key in by],
+                "seed": label_of(run, "seed"),
+                "values": [_show(lookup(run, column.key), column) for column in columns],
+            }
+            for run in runs
+        ],
+    }
 
 
 def _environment() -> Environment:

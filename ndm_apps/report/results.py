@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ndm_apps.plugins.base import Column, plugins
-from ndm_apps.tracking_state import domain_of
+from ndm_apps.tracking_state import domain_of, flatten
 
 MISSING = "–"
 COMMON = frozenset({"seed", "seconds", "peak_memory_mb"})  # numbers of result.json that say nothing of the method
@@ -74,6 +74,27 @@ def label_of(result: Mapping[str, Any], key: str) -> str:
     if value is None:
         value = lookup(result.get("config") or {}, key)
     return MISSING if value is None else str(value)
+
+
+def varying_settings(results: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the settings in which runs of the same task and method differ, apart from the seed.
+
+    A mean over such runs would mix different things: the summary needs these keys in its ``by``.
+
+    Examples
+    --------
+    >>> runs = [{"task": "t", "method": "m", "config": {"seed": s, "methods": {"m": {"lr": lr}}}}
+    ...         for s in (0, 1) for lr in (0.1, 0.2)]
+    >>> varying_settings(runs)
+    ('methods.m.lr',)
+    """
+    seen: dict[tuple[str, str, str], set[str]] = {}
+    for result in results:
+        group = str(result.get("task")), str(result.get("method"))
+        for key, value in flatten(result.get("config") or {}):
+            if key not in ("seed", ""):
+                seen.setdefault((*group, key), set()).add(repr(value))
+    return tuple(dict.fromkeys(key for (*_, key), values in seen.items() if len(values) > 1))
 
 
 def columns_of(result: Mapping[str, Any]) -> tuple[Column, ...]:

@@ -59,12 +59,14 @@ def inline_svg(text: str, prefix: str, alternative: str) -> str:
         raise ValueError(f"the figure is not an SVG document: {error}") from None
     if root.tag != f"{{{SVG}}}svg":
         raise ValueError(f"the figure is not an SVG document: its root is {root.tag!r}")
-    width = re.match(r"[0-9.]+", root.get("width", ""))
+    width = re.match(r"[0-9]+(\.[0-9]+)?", root.get("width", ""))
     _clean(root, prefix)
     for name in ("width", "height", "x", "y", "id"):
         root.attrib.pop(name, None)
     # Matplotlib says this in a style sheet, which would reach the whole page.
-    root.set("style", "stroke-linejoin:round;stroke-linecap:butt" + (f";max-width:{width[0]}pt" if width else ""))
+    # On a phone a wide drawing scrolls rather than becoming too small to read.
+    size = f";max-width:{width[0]}pt;min-width:{0.7 * float(width[0]):.0f}pt" if width else ""
+    root.set("style", f"stroke-linejoin:round;stroke-linecap:butt{size}")
     root.set("role", "img")
     root.set("aria-label", alternative)
     return ElementTree.tostring(root, encoding="unicode")

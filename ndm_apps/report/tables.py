@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,18 +82,29 @@ class Table:
             lines.append([*map(_markdown, row.labels), row.count, *cells])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
-    def to_rich(self) -> RichTable:
-        """Return the table for the terminal; best values are bold and green."""
+    def to_rich(self, width: int | None = None) -> RichTable:
+        """Return the table for the terminal; best values are bold and green.
+
+        Where the rows do not fit ``width`` (by default the terminal's), rows and columns change places.
+        """
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(box=SIMPLE_HEAD)
-        for number, heading in enumerate(self.headings()):
-            table.add_column(Text(heading), justify="left" if number < len(self.by) else "right")
+        lines = [[Text(heading) for heading in self.headings()]]
         for row in self.rows:
             cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in row.cells]
-            table.add_row(*map(Text, row.labels), Text(row.count), *cells)
+            lines.append([*map(Text, row.labels), Text(row.count), *cells])
+        needed = sum(2 + max(len(cell) for cell in column) for column in zip(*lines, strict=True))
+        turned = needed > (width or shutil.get_terminal_size().columns)
+        if turned:
+            lines = [list(column) for column in zip(*lines, strict=True)]
+        texts = 1 if turned else len(self.by)
+        table = RichTable(box=SIMPLE_HEAD)
+        for number, heading in enumerate(lines[0]):
+            table.add_column(heading, justify="left" if number < texts else "right", overflow="fold")
+        for line in lines[1:]:
+            table.add_row(*line)
         return table
 
 
@@ -101,8 +113,7 @@ def summary(
 ) -> Table:
     r"""Summarise runs: :math:`\bar v \pm s` over the runs of each group, :math:`s^2 = \sum (v - \bar v)^2 / (n - 1)`.
 
-    Within the groups that differ in the last of ``by`` alone, the best mean of each column is marked; means that read
-    the same are all marked.
+    Among the groups of the same task the best mean of each column is marked; means that read the same are all marked.
 
     Parameters
     ----------
@@ -144,9 +155,10 @@ def summary(
         labels: [_cell([lookup(run, column.key) for run in runs], column) for column in columns]
         for labels, runs in groups.items()
     }
+    task = tuple(by).index("task") if "task" in by else None
     rows = []
     for labels, runs in groups.items():
-        rivals = [cells[other] for other in groups if other[:-1] == labels[:-1]]
+        rivals = [cells[other] for other in groups if task is None or other[task] == labels[task]]
         marked = (
             _marked(cell, [rival[number] for rival in rivals], column)
             for number, (cell, column) in enumerate(zip(cells[labels], columns, strict=True))

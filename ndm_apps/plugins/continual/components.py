@@ -33,7 +33,7 @@ class Component(nn.Module):
     def __init__(self, prior: Tensor, *, calibration: int) -> None:
         super().__init__()
         dimension = len(prior)
-        self.chart = GaussianChart(dimension, prior_covariance=prior, prior_strength=float(dimension))
+        self.chart = GaussianChart(dimension, prior_covariance=prior, strength=float(dimension), ridge=1e-3)
         self.register_buffer("residual", torch.zeros(3, dtype=prior.dtype))  # count, sum, sum of squares
         self.scores: deque[float] = deque(maxlen=calibration)
 

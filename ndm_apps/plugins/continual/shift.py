@@ -202,7 +202,10 @@ class ShiftDetector(nn.Module):
         _, _, axes = torch.linalg.svd(centred, full_matrices=False)
         self._axes = axes[: min(self.dimension, len(axes))].T.contiguous()
         z, r = self._embed(x)
-        self._prior = torch.cov(z.T).reshape(self._axes.shape[1], -1)
+        prior = torch.cov(z.T).reshape(self._axes.shape[1], -1)
+        # Directions without any variance (constant features, fewer samples than dimensions) still need some.
+        floor = 1e-3 * prior.diagonal().mean().clamp(min=torch.finfo(x.dtype).eps)
+        self._prior = prior + floor * torch.eye(len(prior), dtype=x.dtype)
         self.atlas.grow(self._new_chart())
         self._learn(z, r, labels, torch.zeros(len(z), dtype=torch.long), record=False)
 
@@ -326,7 +329,8 @@ class ShiftDetector(nn.Module):
         # Charts and embedding appear as the stream goes on: make room for them before their tensors are copied.
         for name in ("_centre", "_axes", "_prior"):
             if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+                setattr(self, name, state_dict[prefix + name].clone())
+        self.atlas = Atlas()
         for labels in state_dict[prefix + "_extra_state"]["charts"]:
             chart = self._new_chart()
             chart.grow_to(labels)

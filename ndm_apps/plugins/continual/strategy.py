@@ -112,10 +112,9 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
                 break
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
-            if self.predict_in_training and self.model.readout is not None:
+            if self.predict_in_training:
                 self._before_forward(**kwargs)
-                with torch.no_grad():
-                    self.mb_output = self.forward()
+                self.mb_output = self._predict()
                 self._after_forward(**kwargs)
                 self.loss = self.criterion()
             self._before_update(**kwargs)
@@ -125,6 +124,12 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
                 self.detector.update(self.mb_x.cpu(), self.mb_y.cpu())
             self._after_update(**kwargs)
             self._after_training_iteration(**kwargs)
+
+    @torch.no_grad()
+    def _predict(self) -> Tensor:
+        if self.model.readout is None:  # nothing learnt yet: all classes alike
+            return torch.zeros(len(self.mb_y), int(self.mb_y.max()) + 1, device=self.device)
+        return self.forward()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""

@@ -1,0 +1,244 @@
+import warnings
+
+import pytest
+import torch
+
+from ndm_apps.geometry import (
+    Euclidean,
+    GeodesicWarning,
+    Hyperbolic,
+    Sphere,
+    distance,
+    exp_map,
+    geodesic,
+    inner,
+    log_map,
+    norm,
+)
+from ndm_apps.geometry.block_tridiagonal import block_cholesky
+from tests.geometry.examples import ALL, ANALYTIC, GENERIC, cholesky_net, points
+
+close = torch.testing.assert_close
+WITH_DISTANCE = [name for name, metric in ANALYTIC.items() if hasattr(metric, "distance")]
+
+
+def _pairs(metric, count):
+    """Pairs at moderate distance: y half way between x and another point."""
+    x, other = points(metric, 2, count)
+    return x, (x + other) / 2
+
+
+@pytest.mark.parametrize("name", WITH_DISTANCE)
+def test_distance_gives_the_closed_form(name):
+    metric = ANALYTIC[name]
+    x, y = _pairs(metric, 6)
+    close(distance(metric, x, y), metric.distance(x, y), rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("S6", "H6", "H6 half-space")])
+def test_logarithm_inverts_the_exponential(name):
+    metric = ALL[name]
+    x, y = _pairs(metric, 3)
+    v = log_map(metric, x, y)
+    close(exp_map(metric, x, v), y, rtol=0, atol=3e-6)
+    close(norm(metric, x, v), distance(metric, x, y), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["H2", "S2 x H2", "polynomial 3"])
+def test_distance_is_symmetric_and_obeys_the_triangle(name):
+    metric = ALL[name]
+    x, y = _pairs(metric, 4)
+    z = y.roll(1, 0)
+    close(distance(metric, x, y), distance(metric, y, x), rtol=1e-8, atol=0)
+    assert (distance(metric, x, z) <= distance(metric, x, y) + distance(metric, y, z) + 1e-9).all()
+
+
+@pytest.mark.parametrize(("refinements", "order"), [(0, 2), (1, 4), (2, 6)])
+def test_order_of_the_discretisation(refinements, order):
+    metric = Hyperbolic(2, model="half_space")
+    x, y = torch.tensor([[[-1.0, 0.5]], [[1.0, 1.0]]], dtype=torch.float64)
+    exact = metric.distance(x, y)
+    # The velocity and the middle of the curve too: all are extrapolated the same way.
+    fine = geodesic(metric, x, y, points=65, refinements=2)
+    errors = []
+    for chords in (8, 16):
+        path = geodesic(metric, x, y, points=chords + 1, refinements=refinements)
+        assert path.converged.all()
+        gaps = (path.length - exact, path.velocity - fine.velocity, path.points[:, chords // 2] - fine.points[:, 32])
+        errors.append(torch.stack([gap.abs().max() for gap in gaps]))
+    slopes = (errors[0] / errors[1]).log2()
+    assert (slopes > order - 0.4).all(), slopes
+    assert (slopes < order + 1.6).all(), slopes
+
+
+def test_points_lie_on_the_geodesic_at_equal_distances():
+    metric = Sphere(2)
+    x, y = _pairs(metric, 5)
+    path = geodesic(metric, x, y, points=9, refinements=2)
+    close(path.points[:, 0], x)
+    close(path.points[:, -1], y)
+    steps = metric.distance(path.points[:, :-1], path.points[:, 1:])
+    close(steps, (path.length / 8).unsqueeze(-1).expand(5, 8), rtol=1e-4, atol=0)
+    close(path.energy, path.length**2, rtol=1e-4, atol=0)
+
+
+def test_a_point_is_at_distance_zero_from_itself():
+    x = points(Sphere(2), 3).requires_grad_()
+    path = geodesic(Sphere(2), x, x.detach())
+    assert path.converged.all()
+    close(path.length, torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12)
+    (gradient,) = torch.autograd.grad(path.length.sum(), x)
+    assert gradient.isfinite().all()
+
+
+def test_two_geodesics_on_the_sphere_from_two_initial_curves():
+    # A little less and a little more than half of the equator.
+    angle = torch.tensor(2.5, dtype=torch.float64)
+    x, y = torch.tensor([1.0, 0.0]).double(), torch.stack((angle.cos(), angle.sin()))
+    t = torch.linspace(0, 1, 33, dtype=torch.float64)
+    other_way = -t * (2 * torch.pi - angle)
+    start = torch.stack((other_way.cos(), other_way.sin()), -1)
+    close(geodesic(Sphere(2), x, y).length, angle, rtol=1e-5, atol=0)
+    long = geodesic(Sphere(2), x, y, initial=start)
+    # The long way is a geodesic, but no minimum: whatever it ends as, it may not be reported as the long way.
+    assert not (bool(long.converged) and abs(long.length - (2 * torch.pi - angle)) < 0.1)
+
+
+def test_gradient_of_distance_is_the_unit_vector_of_the_geodesic():
+    metric = ALL["polynomial 3"]
+    x, y = _pairs(metric, 4)
+    x = x.requires_grad_()
+    length = distance(metric, x, y)
+    (gradient,) = torch.autograd.grad(length.sum(), x)
+    v = log_map(metric, x, y)
+    expected = -torch.einsum("...ij,...j->...i", metric(x), v) / length.unsqueeze(-1)
+    close(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["length", "velocity", "points"])
+def test_gradients_against_finite_differences(what):
+    metric = cholesky_net(2, seed=3)
+    x, y = _pairs(metric, 3)
+    y.requires_grad_()
+    weight = metric.net[2].weight
+
+    def outcome():
+        path = geodesic(metric, x, y, points=9)
+        assert path.converged.all()
+        value = getattr(path, what)
+        return (value * torch.linspace(1, 2, value.numel(), dtype=value.dtype).reshape(value.shape)).sum()
+
+    by_y, by_weight = torch.autograd.grad(outcome(), (y, weight))
+    h = 1e-5
+    for tensor, gradient, place in ((y, by_y, (1, 0)), (weight, by_weight, (2, 3))):
+        with torch.no_grad():
+            tensor[place] += h
+            up = outcome()
+            tensor[place] -= 2 * h
+            down = outcome()
+            tensor[place] += h
+        reference = (up - down) / (2 * h)
+        assert abs(reference) > 1e-6
+        close(gradient[place], reference, rtol=1e-5, atol=1e-9)
+
+
+def test_flat_space_has_straight_lines():
+    x, y = _pairs(Euclidean(3), 4)
+    path = geodesic(Euclidean(3), x, y, points=5)
+    t = torch.linspace(0, 1, 5, dtype=torch.float64).unsqueeze(-1)
+    close(path.points, x.unsqueeze(1) * (1 - t) + y.unsqueeze(1) * t)
+    close(path.velocity, y - x)
+
+
+def test_a_geodesic_goes_round_a_hill():
+    # A high, narrow hill: the straight line over it costs more than the detour.
+    def metric(x):
+        height = 1 + 30 * (-8 * x.square().sum(-1)).exp()
+        return height[..., None, None] * torch.eye(2, dtype=x.dtype)
+
+    x, y = torch.tensor([[-1.0, 0.05], [1.0, 0.05]], dtype=torch.float64)
+    path = geodesic(metric, x, y, points=65)
+    assert path.converged
+    straight = x + torch.linspace(0, 1, 4001, dtype=torch.float64).unsqueeze(-1) * (y - x)
+    straight_length = norm(metric, straight, (y - x).expand(4001, 2)).mean()
+    assert path.length < 0.8 * straight_length
+    assert path.points[:, 1].max() > 0.3
+
+
+def test_what_does_not_converge_is_told(recwarn):
+    metric = GENERIC["polynomial 3"]
+    x, y = _pairs(metric, 4)
+    path = geodesic(metric, x, 3 * y, iterations=1)
+    assert not path.converged.all()
+    # The long way round the torus' inside, of negative curvature outside its reach: opposite points of a great circle.
+    a, b = torch.tensor([[40.0, 0.0], [-40.0, 0.001]], dtype=torch.float64)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        length = distance(Sphere(2), a, b)
+    exact = Sphere(2).distance(a, b)
+    assert abs(length - exact) < 1e-2 * exact or any(issubclass(w.category, GeodesicWarning) for w in seen)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3), (0,)])
+def test_shapes(shape):
+    metric = ALL["S2 x H2"]
+    x, y = points(metric, 2, *shape)
+    path = geodesic(metric, x, (x + y) / 2, points=5)
+    assert path.points.shape == (*shape, 5, 4)
+    assert path.velocity.shape == (*shape, 4)
+    assert path.length.shape == path.energy.shape == path.converged.shape == shape
+
+
+def test_end_points_broadcast():
+    x, y = _pairs(Hyperbolic(2), 4)
+    close(distance(Hyperbolic(2), x.unsqueeze(1), y), Hyperbolic(2).distance(x.unsqueeze(1), y), rtol=1e-6, atol=0)
+
+
+def test_float32():
+    metric = Hyperbolic(3)
+    x, y = (t.float() for t in _pairs(metric, 8))
+    path = geodesic(metric, x, y)
+    assert path.points.dtype == torch.float32
+    assert path.converged.all()
+    close(path.length, metric.distance(x, y), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"points": 2}, "points must be an integer, at least 3, got 2"),
+        ({"iterations": 0}, "iterations must be an integer, at least 1, got 0"),
+        ({"refinements": 3}, "refinements must be 0, 1 or 2, got 3"),
+        ({"initial": torch.zeros(5, 2)}, r"initial must have shape \(33, 2\) and dtype torch.float32, got \(5, 2\)"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        geodesic(Sphere(2), torch.zeros(2), torch.ones(2), **arguments)
+
+
+def test_block_cholesky_solves():
+    generator = torch.Generator().manual_seed(0)
+    t, n = 5, 3
+    root = torch.randn(2, t * n, t * n, generator=generator, dtype=torch.float64)
+    block = torch.arange(t * n) // n
+    matrix = root @ root.mT * ((block[:, None] - block[None, :]).abs() <= 1)
+    matrix = matrix + 40 * torch.eye(t * n, dtype=torch.float64)
+    matrix[1] -= 200 * torch.eye(t * n, dtype=torch.float64)
+    tiles = matrix.reshape(2, t, n, t, n).transpose(2, 3)
+    index = torch.arange(t)
+    factor = block_cholesky(tiles[:, index, index], tiles[:, index[:-1], index[1:]])
+    assert factor.positive.tolist() == [True, False]
+    b = torch.randn(2, t, n, generator=generator, dtype=torch.float64)
+    close(factor.solve(b)[0].flatten(), torch.linalg.solve(matrix[0], b[0].flatten()), rtol=1e-10, atol=1e-10)
+
+
+def test_first_variation_vanishes_along_the_result():
+    # The nodes are at rest: no small change of the interior lowers the discrete energy.
+    metric = ALL["polynomial 3"]
+    x, y = _pairs(metric, 2)
+    nodes = geodesic(metric, x, y, points=9, refinements=0).points.detach().requires_grad_()
+    middle, chord = (nodes[:, 1:] + nodes[:, :-1]) / 2, nodes[:, 1:] - nodes[:, :-1]
+    energy = 8 * inner(metric, middle, chord, chord).sum()
+    (gradient,) = torch.autograd.grad(energy, nodes)
+    assert gradient[:, 1:-1].abs().max() < 1e-10 * gradient.abs().max()

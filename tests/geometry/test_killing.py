@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+from ndm_apps.geometry import Hyperbolic, Product, Sphere, Torus, christoffel, killing_fields, pullback
+from tests.geometry.examples import ALL, ANALYTIC, GENERIC, cholesky_net, points
+
+close = torch.testing.assert_close
+
+
+@pytest.mark.parametrize(
+    ("name", "degree", "count"),
+    [
+        ("line", 1, 1),
+        ("plane", 0, 2),
+        ("plane", 1, 3),
+        ("plane", 2, 3),
+        ("R4", 1, 10),
+        ("S2", 1, 1),
+        ("S2", 2, 3),
+        ("S3", 2, 6),
+        ("H2", 2, 3),
+        ("H2 half-plane", 1, 2),
+        ("H2 half-plane", 2, 3),
+        ("torus", 1, 1),
+        ("S2 x H2", 2, 6),
+        ("torus x line", 1, 2),
+        ("ellipsoid", 2, 0),
+        ("polynomial 2", 2, 0),
+        ("polynomial 3", 1, 0),
+        ("network 3", 1, 0),
+    ],
+)
+def test_count(name, degree, count):
+    fields = killing_fields(ALL[name], points(ALL[name], 200), degree)
+    assert len(fields) == count, fields
+    assert all(field.residual < 1e-10 for field in fields)
+    # Not by a hair: the evidence is a wide gap.
+    if count:
+        assert fields.gap > 1e6
+    else:
+        assert fields.spectrum[0] > 1e-2
+
+
+def test_linear_change_of_coordinates_keeps_the_count():
+    mix = torch.tensor([[2.0, 1.0], [0.0, 0.5]], dtype=torch.float64)
+    flat = pullback(ANALYTIC["plane"], lambda x: x @ mix)
+    assert len(killing_fields(flat, points(ANALYTIC["plane"], 100), 1)) == 3
+
+
+@pytest.mark.parametrize("name", ["S2", "S2 x H2", "torus"])
+def test_fields_solve_the_killing_equation_elsewhere(name):
+    # On new points, in covariant form: nabla_a xi_b is antisymmetric.
+    metric = ALL[name]
+    fields = killing_fields(metric, points(metric, 200), degree=2)
+    x = points(metric, 20, seed=5)
+    for field in fields:
+        slope = torch.stack([torch.func.jacrev(field)(p) for p in x])
+        covariant = slope + torch.einsum("...cab,...b->...ca", christoffel(metric, x), field(x))
+        lowered = metric(x) @ covariant
+        close(lowered, -lowered.mT, rtol=0, atol=1e-10)
+
+
+def test_fields_are_normalised_and_independent():
+    metric = Sphere(2)
+    x = points(metric, 300)
+    values = torch.stack([field(x) for field in killing_fields(metric, x, degree=2)])
+    gram = torch.einsum("ipa,pab,jpb->ij", values, metric(x), values) / len(x)
+    close(gram, torch.eye(3, dtype=torch.float64), rtol=1e-9, atol=1e-9)
+
+
+def test_a_nearly_symmetric_metric():
+    # A plane with a small bump: its symmetries survive to the size of the bump, and the gap still counts them.
+    bump = cholesky_net(2, seed=2)
+
+    def metric(x):
+        return ANALYTIC["plane"](x) + 1e-3 * bump(x)
+
+    x = points(ANALYTIC["plane"], 200)
+    strict, lenient = (killing_fields(metric, x, degree=1, tolerance=t) for t in (1e-6, 5e-2))
+    assert len(strict) == 0
+    assert len(lenient) == 3
+    assert lenient.gap > 50
+    assert 1e-5 < lenient[0].residual < 1e-2
+
+
+def test_sequence():
+    fields = killing_fields(Hyperbolic(2), points(Hyperbolic(2), 100), degree=2)
+    assert fields[0] is next(iter(fields))
+    assert len(fields[1:]) == 2
+    assert "3 of 12" in repr(fields)
+    assert (fields.spectrum[1:] >= fields.spectrum[:-1]).all()
+
+
+def test_float32():
+    x = points(Sphere(2), 200, dtype=torch.float32)
+    fields = killing_fields(Sphere(2), x, degree=2)
+    assert len(fields) == 3
+    assert fields[0](x).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("x", "arguments", "message"),
+    [
+        (torch.rand(5, 2), {"degree": -1}, "degree must be an integer, at least 0, got -1"),
+        (torch.rand(5, 2), {"degree": 1.5}, "degree must be an integer, at least 0, got 1.5"),
+        (torch.rand(5, 2), {"tolerance": 2.0}, "tolerance must be between 0 and 1, got 2.0"),
+        (torch.rand(5, 2), {"degree": 2}, "x must hold at least 6 points for degree 2, got 5"),
+        (torch.ones(9, 2), {}, "x must lie in general position"),
+        (torch.linspace(0, 1, 9).unsqueeze(-1) * torch.ones(2), {}, "x must lie in general position"),
+    ],
+)
+def test_wrong_arguments(x, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        killing_fields(Torus(), x.double(), **arguments)
+
+
+def test_product_of_two_spheres_of_dimension_four():
+    metric = Product(Sphere(2), Sphere(2, radius=2.0))
+    assert len(killing_fields(metric, points(metric, 200), degree=2)) == 6
+
+
+def test_generic_metrics_are_the_control():
+    assert [len(killing_fields(m, points(m, 100), 1)) for m in GENERIC.values()] == [0] * len(GENERIC)

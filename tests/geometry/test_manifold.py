@@ -1,0 +1,87 @@
+import subprocess
+import sys
+
+import geoopt
+import pytest
+import torch
+
+from ndm_apps.geometry import Hyperbolic, LearnedManifold, Sphere, exp_map, norm
+from tests.geometry.examples import ALL, points, vectors
+
+close = torch.testing.assert_close
+
+
+def _around(metric, centre, count=8, radius=0.5):
+    """Points whose mean is the centre: each with its reflection through it."""
+    (v,) = vectors(centre.expand(count, -1), 1)
+    v = radius * v / norm(metric, centre, v).unsqueeze(-1)
+    return exp_map(metric, centre, torch.cat((v, -v)))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("metric", [Sphere(2), Hyperbolic(2)])
+def test_geoopt_finds_the_mean_of_points(metric, optimiser):
+    centre = torch.tensor([0.3, -0.2], dtype=torch.float64)
+    cloud = _around(metric, centre)
+    manifold = LearnedManifold(metric)
+    x = geoopt.ManifoldParameter(torch.tensor([0.1, 0.3], dtype=torch.float64), manifold=manifold)
+    if optimiser == "adam":
+        descent = geoopt.optim.RiemannianAdam([x], lr=5e-2)
+    else:
+        descent = geoopt.optim.RiemannianSGD([x], lr=0.4)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(descent, 0.93 if optimiser == "adam" else 1.0)
+    for _ in range(100 if optimiser == "adam" else 30):
+        descent.zero_grad()
+        loss = manifold.dist(x, cloud).square().mean() if metric is None else metric.distance(x, cloud).square().mean()
+        loss.backward()
+        descent.step()
+        schedule.step()
+    close(x.detach().as_subclass(torch.Tensor), centre, rtol=0, atol=1e-4)
+
+
+def test_laws_of_a_manifold():
+    metric = ALL["polynomial 3"]
+    manifold = LearnedManifold(metric)
+    x, other = points(metric, 2, 4)
+    y = (x + other) / 2
+    u, v = vectors(x, 2)
+    with torch.no_grad():
+        close(manifold.projx(x), x)
+        close(manifold.proju(x, u), u)
+        close(manifold.expmap(x, manifold.logmap(x, y)), y, rtol=0, atol=1e-6)
+        close(manifold.norm(x, manifold.logmap(x, y)), manifold.dist(x, y), rtol=1e-6, atol=0)
+        # Transport keeps inner products; the gradient represents the differential.
+        moved = [manifold.transp(x, y, w) for w in (u, v)]
+        close(manifold.inner(y, *moved), manifold.inner(x, u, v), rtol=1e-10, atol=1e-10)
+        close(manifold.inner(x, manifold.egrad2rgrad(x, u), v), (u * v).sum(-1), rtol=1e-10, atol=1e-10)
+        assert manifold.inner(x, u, keepdim=True).shape == (4, 1)
+        assert manifold.dist(x, y, keepdim=True).shape == (4, 1)
+
+
+def test_retraction_is_of_second_order():
+    metric = ALL["polynomial 3"]
+    manifold = LearnedManifold(metric)
+    x = points(metric, 4)
+    (u,) = vectors(x, 1)
+    u = u / norm(metric, x, u).unsqueeze(-1)
+    with torch.no_grad():
+        gaps = [(manifold.retr(x, t * u) - manifold.expmap(x, t * u)).norm() for t in (0.1, 0.05, 0.025)]
+    slopes = [(a / b).log2().item() for a, b in zip(gaps, gaps[1:], strict=False)]
+    assert all(abs(slope - 3) < 0.3 for slope in slopes), slopes
+
+
+def test_checks_give_reasons():
+    manifold = LearnedManifold(Hyperbolic(2, model="half_space"))
+    good, bad = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 0.0])
+    assert manifold.check_point_on_manifold(good)
+    fine, reason = manifold.check_point_on_manifold(bad, explain=True)
+    assert not fine
+    assert "metric(x) must be finite" in reason
+    fine, reason = manifold.check_vector_on_tangent(good, torch.tensor([torch.nan, 0.0]), explain=True)
+    assert not fine
+    assert reason == "u is not finite"
+
+
+def test_geoopt_is_imported_only_when_asked_for():
+    code = "import sys, ndm_apps.geometry as g; assert 'geoopt' not in sys.modules; g.LearnedManifold; assert 'geoopt' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
