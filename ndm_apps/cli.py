@@ -146,7 +146,7 @@ def run(
         except KeyboardInterrupt:
             console.print(f"[yellow]interrupted[/]; go on with: ndm run {config} {_again(overrides)}--resume --out {folder}")
             raise
-    console.print(report.summary([result], chosen.plugin.columns).to_rich())
+    console.print(report.compare([result]).to_rich())
     console.print(f"{result.get('verdict', '')}\nreport: {folder / 'report.html'}", highlight=False)
 
 
@@ -191,7 +191,6 @@ def report_(
 ) -> None:
     """Write pages and tables again from what is on disk."""
     from ndm_apps import report
-    from ndm_apps.plugins import base
 
     console = _console()
     results = []
@@ -208,7 +207,7 @@ def report_(
         raise InputError(f"PATH: no finished run in {', '.join(map(str, paths))}")
     for domain in sorted({result["config"]["task"]["domain"] for result in results}):
         here = [result for result in results if result["config"]["task"]["domain"] == domain]
-        shown = report.summary(here, base.plugins()[domain].columns)
+        shown = report.compare(here)
         console.print(shown.to_rich())
         if table is not None:
             shown.to_csv(table)
@@ -281,7 +280,7 @@ def _sweep(
     from ndm_apps import report
     from ndm_apps.sweep import sweep as run_all
 
-    done: list[Outcome] = []
+    done: list[Outcome] = []  # as they come, for the progress bar
     with _progress(console, f"{runs[0].config.name}: {len(runs)} runs") as progress:
         progress(0, len(runs), "starting")
 
@@ -290,18 +289,18 @@ def _sweep(
             progress(len(done), len(runs), outcome.label)
 
         try:
-            run_all(runs, folder, jobs=jobs, track=track, warn=_warner(console), finished=finished)
+            outcomes = run_all(runs, folder, jobs=jobs, track=track, warn=_warner(console), finished=finished)
         except KeyboardInterrupt:
             console.print(f"[yellow]interrupted[/]; give the same command with --out {folder} to go on")
             raise
-    failed = [outcome for outcome in done if outcome.result is None]
+    failed = [outcome for outcome in outcomes if outcome.result is None]
     for outcome in failed:
         console.print(f"[red]failed[/] {outcome.label}: {outcome.reason}", highlight=False)
-    for reason in sorted({outcome.reason for outcome in done if outcome.result is not None and outcome.reason}):
+    for reason in sorted({outcome.reason for outcome in outcomes if outcome.result is not None and outcome.reason}):
         console.print(f"[yellow]warning[/] {reason}", highlight=False)
-    results = [outcome.result for outcome in done if outcome.result is not None]
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
     if results:
-        shown = report.summary(results, runs[0].config.plugin.columns)
+        shown = report.compare(results)
         console.print(shown.to_rich())
         if table is not None:
             shown.to_csv(table)

@@ -23,6 +23,7 @@ from ndm_apps import report, tracking
 from ndm_apps.config import Config, dump_yaml, load_config
 from ndm_apps.engine.checkpoint import load_state, random_states, restore_random_states, save_state
 from ndm_apps.errors import InputError
+from ndm_apps.files import write_text
 from ndm_apps.plugins.base import Result, RunContext, resolve
 
 Progress = Callable[[int, int, str], None]
@@ -74,6 +75,7 @@ def execute(
     _claim(config, out, resume)
     if (out / "result.json").exists():
         return json.loads((out / "result.json").read_text())
+    plugin_run = resolve(config.plugin.entry)  # before the clock starts: importing is not running
     torch.set_num_threads(config.run.threads)
     seed_everything(config.run.seed)
     metrics = MetricsLog(out / "metrics.jsonl")
@@ -89,7 +91,8 @@ def execute(
     )
     tracker = tracking.Tracker(out, parent=parent, on_warning=warn).start() if track else None
     try:
-        outcome: Result = resolve(config.plugin.entry)(config.task, config.run.method, config.settings, context)
+        with report.style():
+            outcome: Result = plugin_run(config.task, config.run.method, config.settings, context)
         metrics.close()
         values = _write(config, out, outcome, checkpoint.seconds())
         if track:
@@ -108,14 +111,6 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 class MetricsLog:
@@ -211,7 +206,9 @@ def inspect_run(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: the plugin {config.plugin.domain!r} has nothing to inspect")
     state = load_state(_run_file(folder, "checkpoint/state.safetensors"))["plugin"]
     seed_everything(config.run.seed)
-    outcome: Result = resolve(config.plugin.inspect)(config.task, config.run.method, config.settings, state, config.run)
+    with report.style():
+        inspect = resolve(config.plugin.inspect)
+        outcome: Result = inspect(config.task, config.run.method, config.settings, state, config.run)
     _write_figures(folder, outcome)
     write_text(folder / "inspect.json", json.dumps(outcome.values, indent=1))
     report.write_run_page(folder)
@@ -283,17 +280,26 @@ def _write_figures(out: Path, outcome: Result) -> None:
 
 
 def _export_model(outcome: Result, folder: Path) -> None:
-    """Write the model as a ``torch.export`` archive for MLflow, where it can be exported."""
+    """Write the model as a ``torch.export`` archive with its signature, for MLflow, where it can be exported."""
     if outcome.model is None:
         return
     try:
-        batch = {0: torch.export.Dim.DYNAMIC}
-        program = torch.export.export(outcome.model, (outcome.example,), dynamic_shapes=(batch,))
+        program = torch.export.export(
+            outcome.model, (outcome.example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+        )
         temporary = folder / ".model.pt2"
         torch.export.save(program, temporary)
-    except Exception:  # whatever an exporter cannot trace; the run's own checkpoint holds the weights anyway
+    except Exception:  # whatever the exporter cannot trace; the run's own checkpoint holds the weights anyway
         return
+    with torch.no_grad():
+        output = outcome.model(outcome.example)
+    signature = {name: [_tensor_schema(value)] for name, value in (("inputs", outcome.example), ("outputs", output))}
+    write_text(folder / "model_signature.json", json.dumps(signature))
     os.replace(temporary, folder / "model.pt2")
+
+
+def _tensor_schema(value: torch.Tensor) -> dict[str, Any]:
+    return {"dtype": str(value.dtype).removeprefix("torch."), "shape": [-1, *value.shape[1:]]}
 
 
 def _peak_memory_mb() -> float:

@@ -11,6 +11,7 @@ from typing import Any
 from ndm_apps import report, tracking
 from ndm_apps.config import Config, expand_overrides, load_config, with_choice
 from ndm_apps.errors import InputError
+from ndm_apps.files import write_text
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,6 @@ def sweep(
         raise InputError(f"--out: {out} is a run, not a sweep; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     plugin = runs[0].config.plugin
-    from ndm_apps.run import write_text
-
     write_text(out / "sweep.json", json.dumps({"runs": [member.label for member in runs]}, indent=1))
     parent = tracking.start_parent(out, plugin.domain, on_warning=warn) if track else None
     outcomes: list[Outcome] = []
@@ -104,6 +103,11 @@ def sweep(
         finished(outcome)
     order = {member.label: number for number, member in enumerate(runs)}
     outcomes.sort(key=lambda outcome: order[outcome.label])
+    results = [outcome.result for outcome in outcomes if outcome.result is not None]
+    if results:
+        table = report.compare(results)
+        table.to_csv(out / "summary.csv")
+        write_text(out / "summary.md", table.to_markdown())
     report.write_sweep_page(out)
     if parent is not None:
         failed = any(outcome.result is None for outcome in outcomes)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ndm_apps.geometry.jets import contraction_gradient, first_derivatives
+from ndm_apps.geometry.jets import contraction_gradient, rows, value_and_derivative
 from ndm_apps.geometry.metric import Metric, check_vector, evaluate
 
 _STAGES = (
@@ -26,7 +26,7 @@ _STAGES = (
 # Difference between the solutions of orders 5 and 4.
 _ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
 # Steps after which a geodesic is given up: it winds too fast to be followed in any useful time.
-_MOST_STEPS = 10_000
+_MOST_STEPS = 2_000
 
 
 class GeodesicWarning(RuntimeWarning):
@@ -114,10 +114,10 @@ def acceleration(
     The points are not checked: a trial step may well leave the chart, and then nan is the right answer.
     """
     direction = v.unsqueeze(-2)
-    along = first_derivatives(metric, x, direction).squeeze(-3)
+    value, along = (t.squeeze(-3) for t in value_and_derivative(metric, rows(x, direction), direction))
     gradient = contraction_gradient(metric, x, direction, direction).squeeze(-2)
     force = 0.5 * gradient - (along @ v.unsqueeze(-1)).squeeze(-1)
-    cholesky = torch.linalg.cholesky_ex(metric(x))[0]
+    cholesky = torch.linalg.cholesky_ex(value)[0]
     return torch.cholesky_solve(force.unsqueeze(-1), cholesky).squeeze(-1)
 
 

@@ -104,8 +104,8 @@ def geodesic(
             raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
     if refinements not in _RICHARDSON:
         raise ValueError(f"refinements must be 0, 1 or 2, got {refinements!r}")
-    for end in (x, y):
-        evaluate(metric, end)
+    for name, end in (("x", x), ("y", y)):
+        evaluate(metric, end, name)
     check_vector("y", y, x)
     x, y = torch.broadcast_tensors(x, y)  # type: ignore[no-untyped-call]
     time = torch.linspace(0, 1, points, dtype=x.dtype, device=x.device).unsqueeze(-1)
@@ -119,7 +119,7 @@ def geodesic(
     for level in range(refinements + 1):
         if level:
             curve = _refine(curve)
-        evaluate(metric, _chords(curve)[0])
+        evaluate(metric, _chords(curve)[0], "initial" if level == 0 else "midpoints")
         curve, converged = _minimise(metric, curve, iterations)
         levels.append(_describe(metric, x, y, curve, converged))
     weights = _RICHARDSON[refinements]

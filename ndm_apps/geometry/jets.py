@@ -142,6 +142,8 @@ def value_and_derivative(function: Callable[[Tensor], _T], x: Tensor, u: Tensor)
 def rows(x: Float[Tensor, "*batch n"], u: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch k n"]:
     """Repeat each point once per direction.
 
-    A real copy, not a view: forward mode writes tangents next to values and refuses overlapping memory.
+    A real copy, not a view: forward mode writes tangents next to values and refuses overlapping memory. The axis of
+    directions also keeps the coordinates of a single point from being tensors without axes, whose tangents forward mode
+    promotes to float64 when they meet Python numbers (torch 2.13).
     """
     return x.unsqueeze(-2).expand(u.shape).clone(memory_format=torch.contiguous_format)

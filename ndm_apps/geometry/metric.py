@@ -149,7 +149,7 @@ def volume_element(metric: Metric, x: Float[Tensor, "*batch n"]) -> Float[Tensor
     return log_volume_element(metric, x).exp()
 
 
-def evaluate(metric: Metric, x: Float[Tensor, "*batch n"]) -> MetricValue:
+def evaluate(metric: Metric, x: Float[Tensor, "*batch n"], name: str = "x") -> MetricValue:
     """Evaluate a metric at points and refuse whatever is not a metric there.
 
     Every public function of this package passes through here. A correct metric pays for one comparison with its
@@ -161,6 +161,8 @@ def evaluate(metric: Metric, x: Float[Tensor, "*batch n"]) -> MetricValue:
         ``(..., n) -> (..., n, n)``.
     x : Tensor
         Points, shape ``(..., n)``, float32 or float64.
+    name : str, default "x"
+        What messages call the points.
 
     Returns
     -------
@@ -173,21 +175,24 @@ def evaluate(metric: Metric, x: Float[Tensor, "*batch n"]) -> MetricValue:
         If ``x`` is not a floating tensor with at least one axis, or the metric at some point has the wrong shape or
         dtype, or is not finite, symmetric and positive definite. The message names the sample.
     """
-    check_points("x", x)
+    check_points(name, x)
     g = metric(x)
     shape = (*x.shape, x.shape[-1])
     if not isinstance(g, Tensor):
-        raise ValueError(f"metric(x) must be a tensor of shape (..., n, n), got {type(g).__name__}")
+        raise ValueError(f"metric({name}) must be a tensor of shape (..., n, n), got {type(g).__name__}")
     if g.shape != shape:
-        raise ValueError(f"metric(x) must have shape {shape} for x of shape {tuple(x.shape)}, got {tuple(g.shape)}")
+        raise ValueError(
+            f"metric({name}) must have shape {shape} for {name} of shape {tuple(x.shape)}, got {tuple(g.shape)}"
+        )
     if g.dtype != x.dtype or g.device != x.device:
         raise ValueError(
-            f"metric(x) must have the dtype and device of x, {x.dtype} on {x.device}, got {g.dtype} on {g.device}"
+            f"metric({name}) must have the dtype and device of {name}, {x.dtype} on {x.device}, "
+            f"got {g.dtype} on {g.device}"
         )
     cholesky, info = torch.linalg.cholesky_ex(g)
     good = (info == 0) & _symmetric(g) & torch.isfinite(g).all(-1).all(-1) & torch.isfinite(x).all(-1)
     if not bool(good.all()):
-        raise ValueError(_what_is_wrong(x, g, good))
+        raise ValueError(_what_is_wrong(name, x, g, good))
     return MetricValue(g, cholesky)
 
 
@@ -225,16 +230,17 @@ def _where(bad: Tensor) -> str:
     return f" at sample {tuple(bad.nonzero()[0].tolist())}" if bad.ndim else ""
 
 
-def _what_is_wrong(x: Tensor, g: Tensor, good: Tensor) -> str:
+def _what_is_wrong(name: str, x: Tensor, g: Tensor, good: Tensor) -> str:
     # The first bad sample only: one clear reason is more use than a list.
     where = _where(~good)
     point, matrix = x[~good][0].detach(), g[~good][0].detach()
+    at = f"{where}, {name} = {point.tolist()}"
     if not bool(torch.isfinite(point).all()):
-        return f"x must be finite, got {point.tolist()}{where}"
+        return f"{name} must be finite, got {point.tolist()}{where}"
     if not bool(torch.isfinite(matrix).all()):
-        return f"metric(x) must be finite, got nan or inf{where}, x = {point.tolist()}"
+        return f"metric({name}) must be finite, got nan or inf{at}"
     if not bool(_symmetric(matrix)):
         gap = float((matrix - matrix.mT).abs().max())
-        return f"metric(x) must be symmetric, got g - g^T up to {gap:.3g}{where}, x = {point.tolist()}"
+        return f"metric({name}) must be symmetric, got g - g^T up to {gap:.3g}{at}"
     smallest = float(torch.linalg.eigvalsh(matrix)[0])
-    return f"metric(x) must be positive definite, got smallest eigenvalue {smallest:.3g}{where}, x = {point.tolist()}"
+    return f"metric({name}) must be positive definite, got smallest eigenvalue {smallest:.3g}{at}"

@@ -52,7 +52,7 @@ def parallel_transport(
     check_points("curve", curve)
     if curve.ndim < 2 or curve.shape[-2] < 2:
         raise ValueError(f"curve must have shape (..., points, n) with points >= 2, got {tuple(curve.shape)}")
-    nodes = evaluate(metric, curve).cholesky
+    nodes = evaluate(metric, curve, "curve").cholesky
     check_vector("v", v, curve[..., 0, :])
     steps = _cayley(metric, curve[..., :-1, :], curve[..., 1:, :])
     components = [nodes[..., 0, :, :].mT @ v.unsqueeze(-1)]
@@ -65,7 +65,7 @@ def parallel_transport(
 def _cayley(metric: Metric, start: Tensor, end: Tensor) -> Tensor:
     """Orthogonal matrices that carry frame components from the one end of each chord to the other."""
     middle, chord = (start + end) / 2, end - start
-    value = evaluate(metric, middle)
+    value = evaluate(metric, middle, "midpoints")
     frame = value.orthonormal_frame()
     identity = torch.eye(chord.shape[-1], dtype=chord.dtype, device=chord.device).expand_as(frame)
     chords = rows(chord, identity)

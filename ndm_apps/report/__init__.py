@@ -3,11 +3,12 @@
 from ndm_apps.report.figures import save_svg, style
 from ndm_apps.report.page import write_run_page, write_sweep_page
 from ndm_apps.report.results import columns_of, load_results, lookup, varying_settings
-from ndm_apps.report.tables import Table, summary
+from ndm_apps.report.tables import Table, compare, summary
 
 __all__ = [
     "Table",
     "columns_of",
+    "compare",
     "load_results",
     "lookup",
     "save_svg",

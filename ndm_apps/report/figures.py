@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ndm_apps.plugins.base import Column
-from ndm_apps.report.results import label_of, lookup, write_text
+from ndm_apps.files import write_text
+from ndm_apps.report.results import label_of, lookup
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with every common kind of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")

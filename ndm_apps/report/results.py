@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -108,17 +106,3 @@ def columns_of(result: Mapping[str, Any]) -> tuple[Column, ...]:
         return plugin.columns
     numbers = [key for key, value in result.items() if isinstance(value, (bool, int, float)) and key not in COMMON]
     return tuple(Column(key, key.replace("_", " "), ".4g") for key in [*numbers, "seconds"])
-
-
-def write_text(path: Path, content: str) -> Path:
-    """Write a file so that it is either the old one or the whole new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(content)
-        Path(name).chmod(0o644)  # mkstemp keeps others from reading; a report is meant to be read
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path

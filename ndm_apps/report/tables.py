@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndm_apps.plugins.base import Column
-from ndm_apps.report.results import MISSING, label_of, lookup, write_text
+from ndm_apps.files import write_text
+from ndm_apps.report.results import MISSING, columns_of, label_of, lookup, varying_settings
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -165,6 +166,12 @@ def summary(
         )
         rows.append(Row(labels, len(runs), len({str(run.get("seed")) for run in runs}), tuple(marked)))
     return Table(tuple(by), tuple(columns), tuple(rows))
+
+
+def compare(results: Sequence[Mapping[str, Any]]) -> Table:
+    """Summarise runs of one domain in its plugin's columns, one row for each task, method and setting that varies."""
+    by = ("task", "method", *varying_settings(results))
+    return summary(results, columns_of(results[0]) if results else (), by)
 
 
 def _cell(values: list[Any], column: Column) -> Cell:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ndm_apps.geometry import Hyperbolic, Sphere, christoffel, inner, ricci, riemann, sectional_curvature
+from ndm_apps.geometry.curvature import orthonormal_pair
 from tests.geometry.examples import ALL, ANALYTIC, ISOTROPIC, points, size, vectors
 
 close = torch.testing.assert_close
@@ -90,6 +91,14 @@ def test_sectional_curvature_depends_on_the_plane_alone():
     close(sectional_curvature(metric, x, v, u), expected, rtol=1e-10, atol=1e-10)
     close(sectional_curvature(metric, x, 1e-3 * u, v - 4 * u), expected, rtol=1e-9, atol=1e-9)
     close(sectional_curvature(metric, x, u, u + 1e-5 * v), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_nearly_parallel_vectors_are_made_orthogonal_to_rounding():
+    a, c = vectors(torch.zeros(50, 5, dtype=torch.float64), 2)
+    (first, second), sine = orthonormal_pair(a, a + 1e-7 * c)
+    assert (sine < 1e-6).all()
+    assert (first * second).sum(-1).abs().max() < 1e-14
+    close(second.norm(dim=-1), torch.ones(50, dtype=torch.float64), rtol=1e-14, atol=0)
 
 
 def test_sectional_curvature_broadcasts():

@@ -58,10 +58,10 @@ def test_order_of_the_integrator_is_five():
     x = points(metric, 5)
     v = _vectors_of_length(metric, x, 1.0)
     exact = exp_map(metric, x, v, tolerance=1e-13)
-    counts = [4, 8, 16, 32]
+    counts = [16, 32, 64]
     errors = torch.tensor([(exp_map(metric, x, v, steps=k) - exact).abs().max() for k in counts]).log2()
     slopes = errors[:-1] - errors[1:]
-    assert (abs(slopes.mean() - 5) < 0.3).all(), slopes
+    assert ((slopes - 5).abs() < 0.3).all(), slopes
 
 
 def test_each_sample_chooses_its_own_steps():
@@ -96,9 +96,9 @@ def test_gradient_against_finite_differences():
 
 def test_leaving_the_chart_is_told():
     # Through the one pole that the chart leaves out.
-    v = torch.tensor([[torch.pi / 2, 0.0], [0.1, 0.1]], dtype=torch.float64)
+    v = torch.tensor([[2.0, 0.0], [0.1, 0.1]])
     with pytest.warns(GeodesicWarning, match=r"1 of 2 geodesics left the chart .* first at sample \(0,\)"):
-        end = exp_map(Sphere(2), torch.zeros(2, dtype=torch.float64), v)
+        end = exp_map(Sphere(2), torch.zeros(2), v)
     assert end[0].isnan().all()
     assert end[1].isfinite().all()
 

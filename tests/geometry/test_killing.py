@@ -60,6 +60,14 @@ def test_fields_solve_the_killing_equation_elsewhere(name):
         close(lowered, -lowered.mT, rtol=0, atol=1e-10)
 
 
+def test_residuals_have_no_units():
+    metric = GENERIC["polynomial 2"]
+    x = points(metric, 100)
+    spectrum = killing_fields(metric, x, degree=1).spectrum
+    close(killing_fields(lambda y: 9 * metric(y), x, degree=1).spectrum, spectrum, rtol=1e-9, atol=0)
+    close(killing_fields(lambda y: metric(y / 5), 5 * x, degree=1).spectrum, spectrum, rtol=1e-9, atol=0)
+
+
 def test_fields_are_normalised_and_independent():
     metric = Sphere(2)
     x = points(metric, 300)

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import pairwise
 
 import geoopt
 import pytest
@@ -25,14 +26,15 @@ def test_geoopt_finds_the_mean_of_points(metric, optimiser):
     cloud = _around(metric, centre)
     manifold = LearnedManifold(metric)
     x = geoopt.ManifoldParameter(torch.tensor([0.1, 0.3], dtype=torch.float64), manifold=manifold)
+    descent: torch.optim.Optimizer
     if optimiser == "adam":
-        descent = geoopt.optim.RiemannianAdam([x], lr=5e-2)
+        descent, decay, steps = geoopt.optim.RiemannianAdam([x], lr=0.1, betas=(0.9, 0.9)), 0.97, 250
     else:
-        descent = geoopt.optim.RiemannianSGD([x], lr=0.4)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(descent, 0.93 if optimiser == "adam" else 1.0)
-    for _ in range(100 if optimiser == "adam" else 30):
+        descent, decay, steps = geoopt.optim.RiemannianSGD([x], lr=0.4), 1.0, 30
+    schedule = torch.optim.lr_scheduler.ExponentialLR(descent, decay)
+    for _ in range(steps):
         descent.zero_grad()
-        loss = manifold.dist(x, cloud).square().mean() if metric is None else metric.distance(x, cloud).square().mean()
+        loss = metric.distance(x, cloud).square().mean()
         loss.backward()
         descent.step()
         schedule.step()
@@ -66,7 +68,7 @@ def test_retraction_is_of_second_order():
     u = u / norm(metric, x, u).unsqueeze(-1)
     with torch.no_grad():
         gaps = [(manifold.retr(x, t * u) - manifold.expmap(x, t * u)).norm() for t in (0.1, 0.05, 0.025)]
-    slopes = [(a / b).log2().item() for a, b in zip(gaps, gaps[1:], strict=False)]
+    slopes = [(a / b).log2().item() for a, b in pairwise(gaps)]
     assert all(abs(slope - 3) < 0.3 for slope in slopes), slopes
 
 
@@ -83,5 +85,6 @@ def test_checks_give_reasons():
 
 
 def test_geoopt_is_imported_only_when_asked_for():
-    code = "import sys, ndm_apps.geometry as g; assert 'geoopt' not in sys.modules; g.LearnedManifold; assert 'geoopt' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys, ndm_apps.geometry as g; print('geoopt' in sys.modules, g.LearnedManifold.__name__)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["False", "LearnedManifold"]

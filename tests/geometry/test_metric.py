@@ -4,8 +4,13 @@ import torch
 from ndm_apps.geometry import (
     Sphere,
     christoffel,
+    distance,
+    exp_map,
+    geodesic,
     inner,
+    killing_fields,
     laplacian,
+    log_map,
     log_volume_element,
     lower_index,
     norm,
@@ -52,6 +57,11 @@ FUNCTIONS = {
     "sectional_curvature": _with_vectors(sectional_curvature, 2),
     "scalar_curvature": _at_points(scalar_curvature),
     "scalar_curvature_from_jets": _at_points(scalar_curvature_from_jets),
+    "exp_map": _with_vectors(exp_map, 1),
+    "geodesic": lambda metric, x: geodesic(metric, x, x),
+    "distance": lambda metric, x: distance(metric, x, x),
+    "log_map": lambda metric, x: log_map(metric, x, x),
+    "killing_fields": _at_points(killing_fields),
     "stochastic": lambda metric, x: scalar_curvature(metric, x, method="stochastic"),
 }
 

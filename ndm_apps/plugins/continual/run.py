@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -94,7 +95,7 @@ def build_learner(settings: Settings, stream: Stream, context: RunContext) -> Le
         "train_mb_size": stream.batch_size,
         "eval_mb_size": 512,
         "device": context.device,
-        "evaluator": EvaluationPlugin(accuracy_metrics(experience=True)),
+        "evaluator": _evaluator(),
     }
     features = stream.x[0].numel()
     match settings:
@@ -125,6 +126,12 @@ def build_learner(settings: Settings, stream: Stream, context: RunContext) -> Le
             plugins = [ReservoirReplay(settings.exemplars, settings.replayed, seed=context.seed)] if replay else []
             return ResidentNaive(model=model, optimizer=optimizer, plugins=plugins, **common)
     raise TypeError(f"no learner for {type(settings).__name__}")
+
+
+def _evaluator() -> EvaluationPlugin:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No loggers specified")  # the run has a log of its own
+        return EvaluationPlugin(accuracy_metrics(experience=True))
 
 
 def evaluate(learner: Learner, tests: list[Any]) -> list[float]:
