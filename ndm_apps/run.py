@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+import dis
 import json
+import math
 import os
-import platform
 import random
-import resource
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ndm_apps import report, tracking
-from ndm_apps.config import Config, dump_yaml, load_config
-from ndm_apps.engine.checkpoint import load_state, random_states, restore_random_states, save_state
+from ndm_apps import provenance, report, tracking
+from ndm_apps.config import Config, load_config
+from ndm_apps.engine.checkpoint import load_state
 from ndm_apps.errors import InputError
 from ndm_apps.files import write_text
 from ndm_apps.plugins.base import Result, RunContext, resolve
+from ndm_apps.run_files import CONFIG, PAGE, RESULT, STATE, Claim, RunCheckpoint, is_complete
 
 Progress = Callable[[int, int, str], None]
 
-PACKAGES = ("ndm-apps", "torch", "numpy", "avalanche-lib", "geoopt", "scipy", "scikit-learn", "mlflow")
-_FLUSH_SECONDS = 1.0
-
 
 def default_folder(config: Config, results: Path) -> Path:
-    """Return the folder of a new run: ``<results>/runs/<domain>-<name>-<time>-<seed>``."""
+    """Return the folder of a new run, one that does not exist: ``<results>/runs/<domain>-<name>-<time>-<seed>``."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return results / "runs" / f"{config.name}-{stamp}-{config.run.seed}"
+    name = f"{config.name}-{stamp}-{config.run.seed}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(folder for folder in (results / "runs" / name for name in names) if not folder.exists())
 
 
 def execute(
@@ -70,38 +69,45 @@ def execute(
     Raises
     ------
     InputError
-        If the folder holds another run, or cannot be written.
+        If the folder holds another run or cannot be written, the device is not there, or the plugin refuses its data.
+        A run that had not begun to log by then leaves nothing on disk and nothing in MLflow.
     """
-    _claim(config, out, resume)
-    if (out / "result.json").exists():
-        return json.loads((out / "result.json").read_text())
+    if is_complete(config, out, resume=resume):
+        if not (out / PAGE).exists():  # cut off between the result and its page
+            report.write_run_page(out)
+        return json.loads((out / RESULT).read_text(encoding="utf-8"))
     plugin_run = resolve(config.plugin.entry)  # before the clock starts: importing is not running
+    device = _device(config.run.device)
+    provenance.reset_peak_memory()
     torch.set_num_threads(config.run.threads)
     seed_everything(config.run.seed)
-    metrics = MetricsLog(out / "metrics.jsonl")
-    checkpoint = RunCheckpoint(out / "checkpoint" / "state.safetensors", config.run.checkpoint_every, metrics)
+    claim = Claim(config, out)
+    delivery = _Delivery(tracking.Tracker(out, parent=parent, on_warning=warn) if track else None)
+    claim.metrics.on_first = delivery.start
+    checkpoint = RunCheckpoint(out / STATE, config.run.checkpoint_every, claim.metrics)
     context = RunContext(
         seed=config.run.seed,
-        device=_device(config.run.device),
+        device=device,
         dtype=config.run.dtype,
         evaluate=config.run.evaluate,
-        log=metrics.log,
+        log=claim.metrics.log,
         progress=progress,
         checkpoint=checkpoint,
     )
-    tracker = tracking.Tracker(out, parent=parent, on_warning=warn).start() if track else None
     try:
-        with report.style():
+        with report.style(), _refusals_as_input_errors(config, plugin_run):
             outcome: Result = plugin_run(config.task, config.run.method, config.settings, context)
-        metrics.close()
         values = _write(config, out, outcome, checkpoint.seconds())
         if track:
             _export_model(outcome, out / "checkpoint")
         report.write_run_page(out)
+        delivery.start()
+    except InputError:
+        claim.withdraw()
+        raise
     finally:
-        metrics.close()
-        if tracker is not None:
-            tracker.finish()
+        claim.metrics.close()
+        delivery.finish()
     return values
 
 
@@ -113,86 +119,6 @@ def seed_everything(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-class MetricsLog:
-    """Appends metrics to a file of one JSON object per line."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
-        self._flushed = time.monotonic()
-
-    def log(self, name: str, value: float, step: int) -> None:
-        """Append one value of a metric."""
-        line = {"name": name, "value": float(value), "step": int(step), "time": round(time.time(), 3)}
-        self._file.write(json.dumps(line).encode() + b"\n")
-        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> int:
-        """Bring everything to disk and return the length of the file in bytes."""
-        self._file.flush()
-        self._flushed = time.monotonic()
-        return self._file.tell()
-
-    def cut(self, length: int) -> None:
-        """Drop what was logged after a checkpoint that the run now goes back to."""
-        self._file.flush()
-        self._file.truncate(length)
-        self._file.seek(length)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class RunCheckpoint:
-    """The checkpoint of a run: the plugin's state, all random-number states, and how much had been logged.
-
-    Parameters
-    ----------
-    path
-        File of the state.
-    every
-        Steps between checkpoints; 0 for none but the last.
-    metrics
-        The log that is cut back when the run resumes.
-    """
-
-    def __init__(self, path: Path, every: int, metrics: MetricsLog) -> None:
-        self._path, self._every, self._metrics = path, every, metrics
-        self._began, self._before = time.monotonic(), 0.0
-
-    def seconds(self) -> float:
-        """Return the time spent on the run, earlier sittings included."""
-        return self._before + time.monotonic() - self._began
-
-    def due(self, step: int) -> bool:
-        """Whether the state should be saved after ``step`` steps."""
-        return self._every > 0 and step % self._every == 0
-
-    def save(self, state: Mapping[str, Any], step: int) -> None:
-        """Save the state atomically."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {
-            "plugin": dict(state),
-            "random": random_states(),
-            "metrics": self._metrics.flush(),
-            "seconds": self.seconds(),
-            "step": step,
-        }
-        save_state(self._path, whole)
-
-    def load(self) -> dict[str, Any] | None:
-        """Return the plugin's last saved state, with random-number states restored; None if there is none."""
-        if not self._path.exists():
-            self._metrics.cut(0)
-            return None
-        whole = load_state(self._path)
-        restore_random_states(whole["random"])
-        self._metrics.cut(whole["metrics"])
-        self._before = whole["seconds"]
-        return whole["plugin"]
-
-
 def inspect_run(folder: Path) -> dict[str, Any]:
     """Look at the geometry that a run has learnt; add figures to its page and write ``inspect.json``.
 
@@ -201,18 +127,63 @@ def inspect_run(folder: Path) -> dict[str, Any]:
     InputError
         If the folder holds no run with a checkpoint, or its plugin has nothing to show for its method.
     """
-    config = load_config(_run_file(folder, "config.yaml"))
+    config = load_config(_run_file(folder, CONFIG))
     if not config.plugin.inspect:
         raise InputError(f"{folder}: the plugin {config.plugin.domain!r} has nothing to inspect")
-    state = load_state(_run_file(folder, "checkpoint/state.safetensors"))["plugin"]
-    seed_everything(config.run.seed)
-    with report.style():
-        inspect = resolve(config.plugin.inspect)
-        outcome: Result = inspect(config.task, config.run.method, config.settings, state, config.run)
+    state = load_state(_run_file(folder, STATE))["plugin"]
+    inspect = resolve(config.plugin.inspect)
+    # A run may be looked at on a machine that lacks the device it was made on.
+    run = config.run if _is_available(config.run.device) else config.run.model_copy(update={"device": "cpu"})
+    torch.set_num_threads(run.threads)
+    seed_everything(run.seed)
+    with report.style(), _refusals_as_input_errors(config, inspect):
+        outcome: Result = inspect(config.task, run.method, config.settings, state, run)
     _write_figures(folder, outcome)
-    write_text(folder / "inspect.json", json.dumps(outcome.values, indent=1))
+    write_text(folder / "inspect.json", _json(outcome.values))
     report.write_run_page(folder)
     return outcome.values
+
+
+class _Delivery:
+    """A tracker that starts with the first metric, so that wrong input leaves no run in MLflow."""
+
+    def __init__(self, tracker: tracking.Tracker | None) -> None:
+        self._waiting, self._started = tracker, None
+
+    def start(self) -> None:
+        """Start, if that has not been done."""
+        if self._waiting is not None:
+            self._started, self._waiting = self._waiting.start(), None
+
+    def finish(self) -> None:
+        """Deliver the rest, if anything was ever to be delivered."""
+        if self._started is not None:
+            self._started.finish()
+
+
+@contextmanager
+def _refusals_as_input_errors(config: Config, entry: Callable[..., Any]) -> Iterator[None]:
+    """Turn a ``ValueError`` with which our own code or the plugin's refuses a value into an ``InputError``.
+
+    Every schema has been checked by then: what is refused comes from the user's data. A ``ValueError`` that a library
+    raises, or that Python itself raises inside our code, is a fault of the program and keeps its traceback.
+    """
+    try:
+        yield
+    except ValueError as error:
+        *_, last = _tracebacks(error)
+        package = last.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        is_ours = package in ("ndm_apps", entry.__module__.partition(".")[0])
+        if is_ours and dis.opname[last.tb_frame.f_code.co_code[last.tb_lasti]] == "RAISE_VARARGS":
+            raise InputError(f"{config.task_name}: {' '.join(str(error).split())}") from error
+        raise
+
+
+def _tracebacks(error: BaseException) -> Iterator[Any]:
+    at = error.__traceback__
+    while at is not None:
+        yield at
+        at = at.tb_next
 
 
 def _run_file(folder: Path, name: str) -> Path:
@@ -221,29 +192,15 @@ def _run_file(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _claim(config: Config, out: Path, resume: bool) -> None:
-    """Make the folder, or make sure that it holds this very run."""
-    text = dump_yaml(config.resolved())
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        written = out / "config.yaml"
-        if written.exists():
-            if not resume:
-                raise InputError(f"--out: {out} holds a run already; add --resume to go on with it, or choose another")
-            if load_config(written) != config:
-                raise InputError(f"--resume: {out} holds a run of another config (compare {written}); choose another --out")
-        else:
-            if any(out.iterdir()):
-                raise InputError(f"--out: {out} is not empty and holds no run; choose another folder")
-            write_text(written, text)
-    except OSError as error:
-        raise InputError(f"--out: {out} cannot be written ({error.strerror or error})") from error
+def _is_available(device: str) -> bool:
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+    return kind == "cpu" or torch.backends.mps.is_available()
 
 
 def _device(name: str) -> str:
-    kind = name.partition(":")[0]
-    backend = {"cuda": torch.cuda, "mps": torch.backends.mps}.get(kind)
-    if backend is not None and not backend.is_available():
+    if not _is_available(name):
         raise InputError(f"device: got {name!r}, but torch sees no such device here; cpu is always there")
     return name
 
@@ -253,26 +210,42 @@ def _write(config: Config, out: Path, outcome: Result, seconds: float) -> dict[s
     _write_figures(out, outcome)
     if outcome.dataset is not None:
         write_text(out / "dataset.json", json.dumps(vars(outcome.dataset), indent=1))
-    resolved = config.resolved()
     values = {
         "task": config.task_name,
         "method": config.run.method,
         "seed": config.run.seed,
         **outcome.values,
         "seconds": seconds,
-        "peak_memory_mb": _peak_memory_mb(),
-        "config": resolved,
-        "versions": versions(),
-        "git": git_commit(),
+        "peak_memory_mb": provenance.peak_memory_mb(),
+        "config": config.resolved(),
+        "versions": provenance.versions(),
+        "git": provenance.git_commit(),
     }
-    write_text(out / "result.json", json.dumps(values, indent=1))
-    return values
+    text = _json(values)
+    write_text(out / RESULT, text)
+    return json.loads(text)
+
+
+def _json(values: Any) -> str:
+    """Return JSON that every reader takes: null stands for a number that is not finite."""
+
+    def finite(value: Any) -> Any:
+        match value:
+            case float() if not math.isfinite(value):
+                return None
+            case dict():
+                return {key: finite(item) for key, item in value.items()}
+            case list() | tuple():
+                return [finite(item) for item in value]
+        return value
+
+    return json.dumps(finite(values), indent=1, allow_nan=False)
 
 
 def _write_figures(out: Path, outcome: Result) -> None:
     """Write figures, and their captions beside those that are there already."""
     captions_file = out / "figures" / "captions.json"
-    captions = json.loads(captions_file.read_text()) if captions_file.exists() else {}
+    captions = json.loads(captions_file.read_text(encoding="utf-8")) if captions_file.exists() else {}
     for name, picture in outcome.pictures.items():
         report.save_svg(picture.figure, out / "figures" / f"{name}.svg")
         captions[name] = picture.caption
@@ -283,13 +256,15 @@ def _export_model(outcome: Result, folder: Path) -> None:
     """Write the model as a ``torch.export`` archive with its signature, for MLflow, where it can be exported."""
     if outcome.model is None:
         return
+    temporary = folder / ".model.pt2"
+    folder.mkdir(exist_ok=True)
     try:
         program = torch.export.export(
             outcome.model, (outcome.example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
         )
-        temporary = folder / ".model.pt2"
         torch.export.save(program, temporary)
     except Exception:  # whatever the exporter cannot trace; the run's own checkpoint holds the weights anyway
+        temporary.unlink(missing_ok=True)
         return
     with torch.no_grad():
         output = outcome.model(outcome.example)
@@ -300,34 +275,3 @@ def _export_model(outcome: Result, folder: Path) -> None:
 
 def _tensor_schema(value: torch.Tensor) -> dict[str, Any]:
     return {"dtype": str(value.dtype).removeprefix("torch."), "shape": [-1, *value.shape[1:]]}
-
-
-def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """Return the commit of the checkout that runs, with ``+changes`` if it was edited; None outside a checkout."""
-
-    def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        if "ndm_apps/run.py" not in git("ls-files", "--full-name", "run.py"):
-            return None
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from ndm_apps import report, tracking
 from ndm_apps.config import Config, expand_overrides, load_config, with_choice
 from ndm_apps.errors import InputError
 from ndm_apps.files import write_text
+
+LONGEST_LABEL = 120  # characters; file systems take 255 bytes
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: its result, or the reason why there is none."""
+    """What became of a run: its result, or the reason why there is none; ``refused`` if that was wrong input."""
 
     label: str
     result: dict[str, Any] | None
     reason: str = ""
+    refused: bool = False
 
 
 def members(
@@ -38,7 +43,7 @@ def members(
     methods: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[Member]:
-    """Return every run of a sweep.
+    """Return every run of a sweep, each once: a setting of one method does not multiply the runs of the others.
 
     Parameters
     ----------
@@ -47,18 +52,49 @@ def members(
     overrides
         ``a.b=v``, or ``a.b=v1,v2`` for several values.
     methods, seeds
-        By default those of the config's ``sweep`` section.
+        By default those that the overrides set, else those of the config's ``sweep`` section.
+
+    Raises
+    ------
+    InputError
+        If a config is wrong.
     """
-    found = []
-    for varied, chosen in expand_overrides(overrides):
+    combinations = [chosen for _, chosen in expand_overrides(overrides)]
+    varies = [len({chosen[n] for chosen in combinations}) > 1 for n in range(len(overrides))]
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    found: dict[str, Member] = {}
+    for chosen in combinations:
         config = load_config(reference, chosen)
-        fixed = any(override.startswith("method=") for override in chosen)
-        for method in methods or ((config.run.method,) if fixed else config.sweep_methods):
-            for seed in seeds if seeds is not None else config.sweep_seeds:
-                label = "-".join([method, *([varied] if varied else []), f"seed{seed}"])
-                found.append(Member(label, with_choice(config, method=method, seed=seed)))
-    labels = [member.label for member in found]
-    return [Member(m.label.replace("/", "_"), m.config) for m in dict(zip(labels, found, strict=True)).values()]
+        varied = [setting for setting, does in zip(chosen, varies, strict=True) if does]
+        for method in methods or ((config.run.method,) if "method" in keys else config.sweep_methods):
+            for seed in seeds or ((config.run.seed,) if "seed" in keys else config.sweep_seeds):
+                label = "-".join([method, *_settings_of(method, varied), f"seed{seed}"])
+                member = Member(_short(label), with_choice(config, method=method, seed=seed))
+                if found.setdefault(member.label, member).config != member.config:
+                    # Two values that read the same as a folder name, such as a/b and a_b.
+                    distinct = f"{label} {json.dumps(member.config.resolved(), sort_keys=True)}"
+                    member = Member(_short(f"{label}-{_digest(distinct)}"), member.config)
+                    found.setdefault(member.label, member)
+    return list(found.values())
+
+
+def _settings_of(method: str, varied: Sequence[str]) -> list[str]:
+    """Return the varied settings that concern a method, short and fit for a folder name."""
+    kept = []
+    for setting in varied:
+        key, _, value = setting.partition("=")
+        if key in ("method", "seed") or (key.startswith("methods.") and not key.startswith(f"methods.{method}.")):
+            continue
+        kept.append(re.sub(r"[^\w.=+-]+", "_", f"{key.removeprefix(f'methods.{method}.')}={value}").strip("_"))
+    return kept
+
+
+def _short(label: str) -> str:
+    return label if len(label.encode()) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL // 4]}-{_digest(label)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def sweep(
@@ -87,20 +123,31 @@ def sweep(
         Send the runs to MLflow, nested under one parent.
     warn, finished
         Called with a warning, and with each outcome as it comes.
+
+    Returns
+    -------
+    list of Outcome
+        In the order of ``runs``.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be used, or every member was refused for the same reason.
     """
     from joblib import Parallel, delayed
 
-    if (out / "config.yaml").exists():
-        raise InputError(f"--out: {out} is a run, not a sweep; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    plugin = runs[0].config.plugin
-    write_text(out / "sweep.json", json.dumps({"runs": [member.label for member in runs]}, indent=1))
-    parent = tracking.start_parent(out, plugin.domain, on_warning=warn) if track else None
+    _claim(out, runs)
+    parent = tracking.start_parent(out, runs[0].config.plugin.domain, on_warning=warn) if track else None
     outcomes: list[Outcome] = []
     pool = Parallel(n_jobs=min(jobs, len(runs)), return_as="generator_unordered")
-    for outcome in pool(delayed(_one)(member, out, track and parent is not None, parent) for member in runs):
-        outcomes.append(outcome)
-        finished(outcome)
+    try:
+        for outcome in pool(delayed(_one)(member, out, parent) for member in runs):
+            outcomes.append(outcome)
+            finished(outcome)
+    except BaseException:
+        if parent is not None:
+            tracking.finish_parent(out, status="KILLED", on_warning=warn)
+        raise
     order = {member.label: number for number, member in enumerate(runs)}
     outcomes.sort(key=lambda outcome: order[outcome.label])
     results = [outcome.result for outcome in outcomes if outcome.result is not None]
@@ -108,21 +155,52 @@ def sweep(
         table = report.compare(results)
         table.to_csv(out / "summary.csv")
         write_text(out / "summary.md", table.to_markdown())
-    report.write_sweep_page(out)
+        report.write_sweep_page(out)
     if parent is not None:
-        failed = any(outcome.result is None for outcome in outcomes)
-        tracking.finish_parent(out, status="FAILED" if failed else "FINISHED", on_warning=warn)
+        status = "FINISHED" if len(results) == len(outcomes) else "FAILED"
+        tracking.finish_parent(out, status=status, on_warning=warn)
+    if all(outcome.refused for outcome in outcomes) and len({outcome.reason for outcome in outcomes}) == 1:
+        raise InputError(outcomes[0].reason)
     return outcomes
 
 
-def _one(member: Member, out: Path, track: bool, parent: str | None) -> Outcome:
+def _claim(out: Path, runs: Sequence[Member]) -> None:
+    """Write the list of runs into a folder that is new, empty, or a sweep's."""
+    if (out / "config.yaml").exists():
+        raise InputError(f"--out: {out} is a run, not a sweep; choose another folder")
+    try:
+        known = (out / "sweep.json").exists() or not out.exists()
+        if not known and any(not path.name.startswith(".sweep.json-") for path in out.iterdir()):
+            raise InputError(f"--out: {out} is not empty and holds no sweep; choose another folder")
+        write_text(out / "sweep.json", json.dumps({"runs": [member.label for member in runs]}, indent=1))
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be written ({(error.strerror or str(error)).lower()})") from error
+
+
+def _one(member: Member, out: Path, parent: str | None) -> Outcome:
     from ndm_apps.run import execute
 
     warnings: list[str] = []
     try:
         result = execute(
-            member.config, out / member.label, resume=True, track=track, parent=parent, warn=warnings.append
+            member.config,
+            out / member.label,
+            resume=True,
+            track=parent is not None,
+            parent=parent,
+            warn=warnings.append,
         )
+    except InputError as error:
+        return Outcome(member.label, None, str(error), refused=True)
     except Exception as error:  # told in the list of outcomes; the other runs go on
-        return Outcome(member.label, None, f"{type(error).__name__}: {error}")
+        return Outcome(member.label, None, _reason(error))
     return Outcome(member.label, result, "; ".join(warnings))
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line, with the place in the program where it came up."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    place = f" ({Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno})" if at is not None else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

@@ -86,22 +86,27 @@ class Table:
     def to_rich(self, width: int | None = None) -> RichTable:
         """Return the table for the terminal; best values are bold and green.
 
-        Where the rows do not fit ``width`` (by default the terminal's), rows and columns change places.
+        A label that all rows share goes into the title. Where the rows do not fit ``width`` (by default the
+        terminal's), rows and columns change places.
         """
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        lines = [[Text(heading) for heading in self.headings()]]
+        shared = [len(self.rows) > 1 and len(set(labels)) == 1 for labels in zip(*(r.labels for r in self.rows), strict=True)]
+        shown = [number for number, same in enumerate(shared) if not same]
+        title = ", ".join(self.rows[0].labels[number] for number, same in enumerate(shared) if same) or None
+        headings = self.headings()
+        lines = [[Text(headings[number]) for number in (*shown, *range(len(self.by), len(headings)))]]
         for row in self.rows:
             cells = [Text(cell.text, style="bold green" if cell.best else "") for cell in row.cells]
-            lines.append([*map(Text, row.labels), Text(row.count), *cells])
+            lines.append([*(Text(row.labels[number]) for number in shown), Text(row.count), *cells])
         needed = sum(2 + max(len(cell) for cell in column) for column in zip(*lines, strict=True))
         turned = needed > (width or shutil.get_terminal_size().columns)
         if turned:
             lines = [list(column) for column in zip(*lines, strict=True)]
-        texts = 1 if turned else len(self.by)
-        table = RichTable(box=SIMPLE_HEAD)
+        texts = 1 if turned else len(shown)
+        table = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD)
         for number, heading in enumerate(lines[0]):
             table.add_column(heading, justify="left" if number < texts else "right", overflow="fold")
         for line in lines[1:]:

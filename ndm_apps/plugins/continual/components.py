@@ -47,6 +47,11 @@ class Component(nn.Module):
         self.chart.update(z)
         self.residual += torch.stack([torch.tensor(float(len(r))).to(r), r.sum(), r.square().sum()])
 
+    def merge(self, other: Component) -> None:
+        """Take over the samples, not the scores, of another component: exactly as if learnt here."""
+        self.chart.merge(other.chart)
+        self.residual += other.residual
+
     def curvature(self, z: Tensor, r: Tensor) -> Tensor:
         """Return the statistic of each sample, ``(batch,)``."""
         tangent = self.chart.scaled_curvature(z)
@@ -101,6 +106,17 @@ class WatchingChart(nn.Module):
             self.labels.append(label)
             self.components.append(Component(self.prior, calibration=self.calibration))
         return self.components[self.labels.index(label)]
+
+    def give_up(self, label: int) -> Component:
+        """Remove the component of a label and return it."""
+        position = self.labels.index(label)
+        component = self.components[position]
+        del self.labels[position], self.components[position]
+        return component
+
+    def absorb(self, label: int, component: Component) -> None:
+        """Merge a component into the one of the same label here."""
+        self.component(label).merge(component)
 
     def energy(self, z: Tensor) -> Tensor:
         """Return the lowest energy among the components, ``(batch, d) -> (batch,)``."""

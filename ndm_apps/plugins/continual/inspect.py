@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Picture, Result, Settings
 from ndm_apps.plugins.continual.run import build_learner, load_data, to_dtype
-from ndm_apps.plugins.continual.schema import ContinualTask, NDMSettings
+from ndm_apps.plugins.continual.schema import ContinualTask, NDMSettings, TrainedNDMSettings
 from ndm_apps.plugins.continual.stream import build_stream
+from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
 
 
 def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[str, Any], run: Any) -> Result:
@@ -24,8 +25,8 @@ def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[st
     InputError
         If the method has no charts, or the run has not seen enough to have one.
     """
-    if not isinstance(settings, NDMSettings) or settings.detector is None:
-        raise InputError(f"method {method!r} has no charts to inspect; run method ndm with its detector on")
+    if not isinstance(settings, NDMSettings | TrainedNDMSettings) or settings.detector is None:
+        raise InputError(f"method {method!r} has no charts to inspect; run method ndm or ndm_trained with a detector")
     stream = to_dtype(build_stream(task.stream, load_data(task), seed=run.seed, evaluate=run.evaluate), run.dtype)
     context = SimpleNamespace(seed=run.seed, device=run.device, dtype=run.dtype)
     learner = build_learner(settings, stream, context)
@@ -51,8 +52,24 @@ def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[st
                 "mean_curvature_outside": float(curvature[~inside, number].mean()) if (~inside).any() else None,
             }
         )
+    values: dict[str, Any] = {"charts": charts}
+    if isinstance(learner, TrainedNDMStrategy):
+        values["scalar_curvature"] = _scalar_curvature(learner, x)
     shown = _map(z.numpy(), own.numpy(), home.numpy(), experience.numpy())
-    return Result(values={"charts": charts}, pictures={"inspect_charts": shown})
+    return Result(values=values, pictures={"inspect_charts": shown})
+
+
+@torch.no_grad()
+def _scalar_curvature(learner: TrainedNDMStrategy, x: torch.Tensor) -> list[dict[str, Any]]:
+    """Return mean and standard deviation of the learned metrics' scalar curvature, by chart and layer."""
+    home, z = learner.model.route(x), learner.model.scaling(x)
+    rows = []
+    for number in home.unique().tolist():
+        _, geometries = learner.model.networks[number](z[home == number])
+        for layer, geometry in enumerate(geometries):
+            r = geometry.curvature
+            rows.append({"chart": number, "layer": layer, "mean": float(r.mean()), "sd": float(r.std(correction=0))})
+    return rows
 
 
 def _map(z: np.ndarray, curvature: np.ndarray, home: np.ndarray, experience: np.ndarray) -> Picture:

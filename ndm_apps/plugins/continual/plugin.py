@@ -7,6 +7,7 @@ from ndm_apps.plugins.continual.schema import (
     NDMSettings,
     ReplaySettings,
     StreamingLDASettings,
+    TrainedNDMSettings,
 )
 
 PLUGIN = Plugin(
@@ -15,6 +16,7 @@ PLUGIN = Plugin(
     task=ContinualTask,
     methods={
         "ndm": NDMSettings,
+        "ndm_trained": TrainedNDMSettings,
         "slda": StreamingLDASettings,
         "replay": ReplaySettings,
         "naive": NaiveSettings,

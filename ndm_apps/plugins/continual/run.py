@@ -25,13 +25,15 @@ from ndm_apps.plugins.continual.schema import (
     NDMSettings,
     ReplaySettings,
     StreamingLDASettings,
+    TrainedNDMSettings,
 )
 from ndm_apps.plugins.continual.scores import accuracy_scores, shift_scores
 from ndm_apps.plugins.continual.shift import ShiftDetector
 from ndm_apps.plugins.continual.strategy import NDMStrategy
 from ndm_apps.plugins.continual.stream import Stream, build_stream
+from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
 
-Learner = NDMStrategy | ResidentNaive | ResidentLDA
+Learner = NDMStrategy | TrainedNDMStrategy | ResidentNaive | ResidentLDA
 
 
 def run(task: ContinualTask, method: str, settings: Settings, context: RunContext) -> Result:
@@ -56,12 +58,12 @@ def run(task: ContinualTask, method: str, settings: Settings, context: RunContex
         experience = online_experience(x, y, step - 1) if hidden else experiences("train", [(x, y)])[0]
         learner.train(experience, eval_streams=[], shuffle=False)
         position = stop
-        if isinstance(learner, NDMStrategy):
-            if learner.detector is not None:
-                wealth.append((position, learner.detector.wealth))
-                context.log("wealth", learner.detector.wealth, position)
-                context.log("charts", learner.charts, position)
-        elif isinstance(learner, ResidentNaive):
+        detector = getattr(learner, "detector", None)
+        if detector is not None:
+            wealth.append((position, detector.wealth))
+            context.log("wealth", detector.wealth, position)
+            context.log("charts", learner.charts, position)
+        if isinstance(learner, ResidentNaive):
             context.log("loss", learner.last_loss, position)
         for _ in range(sum(start < end <= position for end in stream.stops)):
             matrix.append(evaluate(learner, tests))
@@ -108,6 +110,19 @@ def build_learner(settings: Settings, stream: Stream, context: RunContext) -> Le
                 seed=context.seed,
                 detector=detector,
                 predict_in_training=False,
+                **common,
+            )
+        case TrainedNDMSettings():
+            return TrainedNDMStrategy(
+                features=features,
+                classes=stream.classes,
+                detector=ShiftDetector(**settings.detector.model_dump(), seed=context.seed),
+                depth=settings.depth,
+                structure=settings.structure,
+                geometric=settings.geometric,
+                learning_rate=settings.learning_rate,
+                steps=settings.steps,
+                dtype=stream.x.dtype,
                 **common,
             )
         case StreamingLDASettings():
@@ -163,7 +178,7 @@ def _result(
 ) -> Result:
     exemplars = len(learner.replay) if getattr(learner, "replay", None) is not None else 0
     tensors = list(_tensors(learner.state_dict()))
-    watches = isinstance(learner, NDMStrategy) and learner.detector is not None
+    watches = getattr(learner, "detector", None) is not None
     shift = None
     if watches:
         shift = shift_scores(stream.shifts, learner.alarms, max_delay=task.max_delay, samples=len(stream))
@@ -181,14 +196,20 @@ def _result(
     }
     shown = {"accuracy_matrix": pictures.accuracy_matrix(matrix, stream.stops)}
     shown["timeline"] = pictures.timeline(stream, matrix, learner.alarms if watches else None, wealth)
-    model = learner.model.frozen() if isinstance(learner, NDMStrategy) else learner.model
     return Result(
         values=values,
         pictures=shown,
         dataset=Dataset(data.name, data.source, data.digest, len(data.x_train)),
-        model=None if isinstance(learner, ResidentLDA) else model.cpu().eval(),
+        model=_exportable(learner),
         example=stream.tests[0][0][:4],
     )
+
+
+def _exportable(learner: Learner) -> torch.nn.Module | None:
+    """Return the final classifier as plain layers, where it is no more than that."""
+    if isinstance(learner, NDMStrategy):
+        return learner.model.frozen().cpu()
+    return learner.model.cpu().eval() if isinstance(learner, ResidentNaive) else None
 
 
 def _verdict(scores: dict[str, float], exemplars: int, shift: dict[str, Any] | None) -> str:

@@ -124,6 +124,31 @@ class NDMSettings(Settings):
     detector: DetectorSettings | None = DetectorSettings()
 
 
+class TrainedNDMSettings(Settings):
+    """The paper's network trained by gradient: one NDM per chart, grown at alarms, old ones frozen.
+
+    Attributes
+    ----------
+    depth
+        Layers, each an invertible coordinate map and a Metric Net.
+    structure
+        Structure of the Metric Nets.
+    geometric
+        Weight of ``L_curv + L_vol``; 0 leaves the metric untrained.
+    learning_rate, steps
+        Step size of Adam, and its steps on each mini-batch.
+    detector
+        The shift detector, whose charts the networks belong to.
+    """
+
+    depth: Annotated[int, Field(ge=1, le=100)] = 2
+    structure: Literal["conformal", "diagonal", "cholesky"] = "conformal"
+    geometric: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 3e-3
+    steps: Annotated[int, Field(ge=1, le=1000)] = 5
+    detector: DetectorSettings = DetectorSettings()
+
+
 class NaiveSettings(Settings):
     """Fine-tuning of a multilayer perceptron: plain SGD on the stream (Avalanche's ``Naive``)."""
 

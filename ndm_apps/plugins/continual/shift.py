@@ -241,11 +241,11 @@ class ShiftDetector(nn.Module):
             ties = torch.rand(len(z), len(armed), generator=self._ties, dtype=torch.float64)
             scores = (component.curvature(z, r).double() for component in armed)
             p = torch.stack([c.p_value(s, t) for c, s, t in zip(armed, scores, ties.T, strict=True)]).amax(0)
-        home = self.atlas.route(z)
+        home = self._homes(z, labels)
         learnt, burnt = [], []
         for i, p_i in enumerate(p.tolist()):
             if self._burning:
-                # The new chart takes what is foreign to the old ones, and what it already explains better.
+                # The new chart takes what is foreign to the old ones, and what it explains better.
                 if p_i < _FOREIGN:
                     home[i] = len(self.atlas.charts) - 1
                 burnt.append(i)
@@ -261,8 +261,8 @@ class ShiftDetector(nn.Module):
             else:
                 learnt.append(i)
         if self._cleared:
-            cleared = self._stacked(self._cleared)[:3]
-            self._learn(*cleared, self.atlas.route(cleared[0]), record=True)
+            z_c, r_c, labels_c, _ = self._stacked(self._cleared)
+            self._learn(z_c, r_c, labels_c, self._homes(z_c, labels_c), record=True)
             self._cleared = []
         for chosen, record in ((learnt, True), (burnt, False)):
             if chosen:
@@ -271,13 +271,40 @@ class ShiftDetector(nn.Module):
     def _bet(self, p: float) -> None:
         self._wealths = [max(m, 1.0) * k * p ** (k - 1) for m, k in zip(self._wealths, _POWERS, strict=True)]
 
+    def _homes(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Return the chart in which each sample is learnt: among those that know its label, the one of least energy.
+
+        A label that no chart knows is learnt in the newest one.
+        """
+        homes = torch.full((len(z),), len(self.atlas.charts) - 1)
+        for label in labels.unique().tolist():
+            here = labels == label
+            knowing = [number for number, chart in enumerate(self.atlas.charts) if label in chart.labels]
+            if knowing:
+                energies = [self.atlas.charts[number].component(label).chart.energy(z[here]) for number in knowing]
+                homes[here] = torch.tensor(knowing)[torch.stack(energies).argmin(0)]
+        return homes
+
     def _alarm(self, position: int) -> None:
-        """Grow a chart from the foreign samples in quarantine; the others go where they belong."""
+        """Grow a chart from the samples in quarantine that are foreign, or of a label no settled component has."""
         self.alarms.append(position)
         z, r, labels, p = self._stacked(self._quarantine)
         self._quarantine = []
-        home = self.atlas.route(z)
-        home[p < _FOREIGN] = self.atlas.grow(self._new_chart())
+        settled = {
+            label
+            for chart in self.atlas.charts
+            for label, component in zip(chart.labels, chart.components, strict=True)
+            if self._armed(component)
+        }
+        new = (p < _FOREIGN) | torch.tensor([label not in settled for label in labels.tolist()])
+        home = self._homes(z, labels)
+        newest = self._new_chart()
+        # Samples of the new distribution that slipped into an old chart before suspicion rose move over.
+        for chart in self.atlas.charts:
+            for label in labels[new].unique().tolist():
+                if label in chart.labels and label not in settled:
+                    newest.absorb(label, chart.give_up(label))
+        home[new] = self.atlas.grow(newest)
         self._wealths = [1.0] * len(_POWERS)
         self._burning = self.burn_in
         self._learn(z, r, labels, home, record=False)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from ndm_apps.plugins.continual import ShiftDetector
+from ndm_apps.plugins.continual.resident import experiences
+from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
+
+GENERATOR = torch.Generator().manual_seed(0)
+CENTRES = torch.randn(6, 10, generator=GENERATOR) * 3
+
+
+def blobs(classes, count=400, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.tensor(classes)[torch.randint(len(classes), (count,), generator=generator)]
+    return CENTRES[y] + torch.randn(count, 10, generator=generator), y
+
+
+TASKS = [blobs([a, a + 1], seed=a) for a in (0, 2, 4)]
+TEST = [torch.cat(column) for column in zip(*(blobs([a, a + 1], seed=100 + a) for a in (0, 2, 4)), strict=True)]
+
+
+def strategy(**settings):
+    torch.manual_seed(0)
+    detector = ShiftDetector(8, arm_samples=30, arm_scores=30, burn_in=64)
+    return TrainedNDMStrategy(features=10, classes=6, detector=detector, learning_rate=1e-2, **settings)
+
+
+def trained(learner, tasks=TASKS):
+    learner.train(experiences("train", tasks), eval_streams=[], shuffle=False)
+    return learner
+
+
+def accuracy(learner):
+    return float((learner.model(TEST[0]).argmax(1) == TEST[1]).float().mean())
+
+
+@pytest.mark.parametrize("structure", ["conformal", "cholesky"])
+def test_growing_charts_keeps_what_one_network_forgets(structure):
+    with_charts = trained(strategy(structure=structure))
+    assert with_charts.charts == 3 and accuracy(with_charts) > 0.9
+    one = strategy(structure=structure)
+    one.detector.threshold = float("inf")
+    assert trained(one).charts == 1 and accuracy(one) < 0.6
+
+
+def test_old_charts_are_frozen_to_the_bit():
+    learner = trained(strategy(), TASKS[:2])
+    before = [parameter.clone() for parameter in learner.model.networks[0].parameters()]
+    trained(learner, TASKS[2:])
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.networks[0].parameters(), strict=True))
+
+
+def test_geometric_loss_flattens_the_metric():
+    def mean_square_curvature(learner):
+        _, geometries = learner.model.networks[-1](learner.model.scaling(TASKS[2][0]))
+        return float(torch.stack([geometry.curvature.square().mean() for geometry in geometries]).mean())
+
+    free, flat = (trained(strategy(geometric=weight)) for weight in (0.0, 1.0))
+    assert mean_square_curvature(flat) < 0.2 * mean_square_curvature(free)
+
+
+def test_state_round_trip_is_exact():
+    whole, first, second = strategy(), strategy(), strategy()
+    trained(whole)
+    trained(first, TASKS[:2])
+    second.load_state_dict(first.state_dict())
+    trained(second, TASKS[2:])
+    assert torch.equal(second.model(TEST[0]), whole.model(TEST[0])) and second.alarms == whole.alarms
