@@ -20,9 +20,12 @@ lint: $(READY)
 bench-continual: $(READY)
 	$(BIN)/python -m tests.plugins.continual.bench_throughput
 
-# The tables that README cites.
+# The tables and the picture that README cites, from nothing.
 results: $(READY)
-	$(BIN)/ndm sweep configs/continual/digits.yaml --table results/continual/digits.csv
+	rm -rf results/runs/readme-digits
+	$(BIN)/ndm sweep continual/digits --out results/runs/readme-digits --table results/continual/digits.csv
+	cp results/runs/readme-digits/summary.md results/continual/digits.md
+	cp results/runs/readme-digits/ndm-seed0/figures/timeline.svg results/continual/digits-timeline.svg
 
 clean:
 	rm -rf $(VENV) results/runs

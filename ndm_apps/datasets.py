@@ -76,9 +76,7 @@ def locate(name: str) -> Path | None:
 
 def available() -> dict[str, str]:
     """Return where each known data set is, as text, by name."""
-    return {
-        name: "ships with scikit-learn" if name == "digits" else str(locate(name) or "not here") for name in NAMES
-    }
+    return {name: "ships with scikit-learn" if name == "digits" else str(locate(name) or "not here") for name in NAMES}
 
 
 def load(name: str) -> Arrays:
@@ -126,9 +124,13 @@ def load_npz(path: str | Path) -> Arrays:
         raise InputError(f"{path}: not a readable .npz file of plain arrays") from error
     for x_key, x, y_key, y in (("x_train", x_train, "y_train", y_train), ("x_test", x_test, "y_test", y_test)):
         if x.dtype.kind not in "biuf" or x.ndim < 2 or len(x) == 0:
-            raise InputError(f"{path}: {x_key}: got {x.dtype} of shape {x.shape}, must be numbers (samples, features...)")
+            raise InputError(
+                f"{path}: {x_key}: got {x.dtype} of shape {x.shape}, must be numbers (samples, features...)"
+            )
         if y.dtype.kind not in "iu" or y.shape != (len(x),):
-            raise InputError(f"{path}: {y_key}: got {y.dtype} of shape {y.shape}, must be integers of shape ({len(x)},)")
+            raise InputError(
+                f"{path}: {y_key}: got {y.dtype} of shape {y.shape}, must be integers of shape ({len(x)},)"
+            )
         if not np.isfinite(x).all():
             raise InputError(f"{path}: {x_key}: sample {int(np.argwhere(~np.isfinite(x))[0][0])} is not finite")
     if x_train.shape[1:] != x_test.shape[1:]:
@@ -147,7 +149,9 @@ def fetch(name: str) -> Path:
     """
     if name not in _IDX_FOLDERS:
         raise InputError(f"data set: got {name!r}, nothing to fetch; must be one of {', '.join(_IDX_FOLDERS)}")
-    import ndm_apps.torchvision_shim  # noqa: F401  (torchvision's operators may not load)
+    from ndm_apps import torchvision_shim
+
+    torchvision_shim.ensure_importable()
     import torchvision
 
     root = cache_dir()
@@ -171,7 +175,9 @@ def _digits() -> Arrays:
     x_train, x_test, y_train, y_test = train_test_split(
         x.reshape(-1, 8, 8) / 16.0, y, test_size=0.2, stratify=y, random_state=0
     )
-    return _arrays("digits", "scikit-learn, load_digits; fixed stratified split 80/20", x_train, y_train, x_test, y_test)
+    return _arrays(
+        "digits", "scikit-learn, load_digits; fixed stratified split 80/20", x_train, y_train, x_test, y_test
+    )
 
 
 def _arrays(

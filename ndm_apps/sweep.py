@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ def members(
     combinations = [chosen for _, chosen in expand_overrides(overrides)]
     varies = [len({chosen[n] for chosen in combinations}) > 1 for n in range(len(overrides))]
     keys = {override.partition("=")[0].strip() for override in overrides}
+    if seeds and "seed" in keys:
+        raise InputError("--set seed: --seeds gives the seeds already; leave one of them out")
     found: dict[str, Member] = {}
     for chosen in combinations:
         config = load_config(reference, chosen)
@@ -136,7 +139,7 @@ def sweep(
     """
     from joblib import Parallel, delayed
 
-    _claim(out, runs)
+    is_new = _claim(out, runs)
     parent = tracking.start_parent(out, runs[0].config.plugin.domain, on_warning=warn) if track else None
     outcomes: list[Outcome] = []
     pool = Parallel(n_jobs=min(jobs, len(runs)), return_as="generator_unordered")
@@ -160,21 +163,32 @@ def sweep(
         status = "FINISHED" if len(results) == len(outcomes) else "FAILED"
         tracking.finish_parent(out, status=status, on_warning=warn)
     if all(outcome.refused for outcome in outcomes) and len({outcome.reason for outcome in outcomes}) == 1:
+        if is_new:
+            _withdraw(out)
         raise InputError(outcomes[0].reason)
     return outcomes
 
 
-def _claim(out: Path, runs: Sequence[Member]) -> None:
-    """Write the list of runs into a folder that is new, empty, or a sweep's."""
+def _claim(out: Path, runs: Sequence[Member]) -> bool:
+    """Write the list of runs into a folder that is new, empty, or a sweep's; return whether it held no sweep."""
     if (out / "config.yaml").exists():
         raise InputError(f"--out: {out} is a run, not a sweep; choose another folder")
     try:
-        known = (out / "sweep.json").exists() or not out.exists()
-        if not known and any(not path.name.startswith(".sweep.json-") for path in out.iterdir()):
+        is_new = not (out / "sweep.json").exists()
+        if is_new and out.exists() and any(not path.name.startswith(".sweep.json-") for path in out.iterdir()):
             raise InputError(f"--out: {out} is not empty and holds no sweep; choose another folder")
         write_text(out / "sweep.json", json.dumps({"runs": [member.label for member in runs]}, indent=1))
     except OSError as error:
         raise InputError(f"--out: {out} cannot be written ({(error.strerror or str(error)).lower()})") from error
+    return is_new
+
+
+def _withdraw(out: Path) -> None:
+    """Remove what a sweep of wrong input wrote; its members have removed theirs."""
+    for name in ("sweep.json", "tracking.json"):
+        (out / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's file is in there
+        out.rmdir()
 
 
 def _one(member: Member, out: Path, parent: str | None) -> Outcome:
@@ -204,3 +218,25 @@ def _reason(error: Exception) -> str:
         at = at.tb_next
     place = f" ({Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno})" if at is not None else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+def send(path: Path, *, warn: Callable[[str], None] = print) -> list[bool]:
+    """Send to MLflow what it lacks of the runs at or below a folder, those of a sweep nested under it.
+
+    Returns
+    -------
+    list of bool
+        For each run, whether MLflow holds all of it. Every run is tried, also after one has failed.
+    """
+    held = []
+    sweeps = {file.parent for file in path.rglob("sweep.json")}
+    for folder in sorted(file.parent for file in path.rglob("config.yaml")):
+        config = load_config(folder / "config.yaml")
+        parent = None
+        if folder.parent in sweeps:
+            parent = tracking.start_parent(folder.parent, config.plugin.domain, on_warning=warn)
+        held.append(tracking.sync(folder, parent=parent, on_warning=warn))
+    for folder in sorted(sweeps):
+        if (folder / "tracking.json").exists():
+            tracking.finish_parent(folder, on_warning=warn)
+    return held

@@ -8,6 +8,7 @@ import torch
 
 from ndm_apps import datasets
 from ndm_apps.errors import InputError
+from ndm_apps.torchvision_shim import ensure_importable
 
 HAVE_MNIST = datasets.locate("mnist") is not None
 
@@ -41,7 +42,7 @@ def test_idx_files_are_read_as_they_lie(idx_folder):
 def test_truncated_idx_file_is_told(idx_folder):
     path = next(idx_folder[0].rglob("t10k-images*"))
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(InputError, match="t10k-images.*not a readable IDX file"):
+    with pytest.raises(InputError, match=r"t10k-images.*not a readable IDX file"):
         datasets.load("mnist")
 
 
@@ -107,7 +108,7 @@ def test_what_is_no_npz_is_told(tmp_path, content):
 
 
 def test_fetching_without_network_says_where_to_put_files(tmp_path, monkeypatch):
-    import ndm_apps.torchvision_shim  # noqa: F401
+    ensure_importable()
     import torchvision
 
     def refuse(*args, **kwargs):

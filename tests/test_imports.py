@@ -55,7 +55,7 @@ def modules():
 
 
 def imported(path: Path):
-    """Every module that a file imports, wherever in the file; ``from a import b`` counts as a, and as a.b if a module."""
+    """Every module that a file imports, wherever in the file; ``from a import b`` is a.b where that is a module."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

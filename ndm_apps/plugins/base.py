@@ -157,10 +157,10 @@ class Plugin:
     columns
         The columns of its result tables.
     demo
-        Names of shipped configs that ``ndm demo`` runs, in order (each with the methods of its ``sweep`` section).
+        Names of shipped configs that ``ndm demo`` runs, in order, each with the methods of its ``sweep`` section.
     inspect
-        ``"module:function"`` for ``ndm inspect``, or "": a function ``(task, method, settings, state, run) -> Result`` of
-        the state last saved and the run's config (``seed``, ``device``, ``dtype``, ``evaluate``).
+        ``"module:function"`` for ``ndm inspect``, or "": a function ``(task, method, settings, state, run) -> Result``
+        of the state last saved and the run's config (``seed``, ``device``, ``dtype``, ``evaluate``).
     """
 
     domain: str

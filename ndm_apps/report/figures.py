@@ -16,8 +16,8 @@ from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ndm_apps.plugins.base import Column
 from ndm_apps.files import write_text
+from ndm_apps.plugins.base import Column
 from ndm_apps.report.results import label_of, lookup
 
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with every common kind of colour blindness.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ndm_apps.plugins.base import Column
 from ndm_apps.files import write_text
+from ndm_apps.plugins.base import Column
 from ndm_apps.report.results import MISSING, columns_of, label_of, lookup, varying_settings
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        shared = [len(self.rows) > 1 and len(set(labels)) == 1 for labels in zip(*(r.labels for r in self.rows), strict=True)]
+        shared = [
+            len(self.rows) > 1 and len(set(labels)) == 1 for labels in zip(*(r.labels for r in self.rows), strict=True)
+        ]
         shown = [number for number, same in enumerate(shared) if not same]
         title = ", ".join(self.rows[0].labels[number] for number, same in enumerate(shared) if same) or None
         headings = self.headings()

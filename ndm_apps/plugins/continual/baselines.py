@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
+
+# isort: split
 import itertools
 from typing import Any
 
-import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.supervised import Naive, StreamingLDA

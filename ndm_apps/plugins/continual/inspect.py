@@ -83,6 +83,7 @@ def _map(z: np.ndarray, curvature: np.ndarray, home: np.ndarray, experience: np.
     table = np.zeros((home.max() + 1, experience.max() + 1))
     np.add.at(table, (home, experience), 1)
     shares = table / table.sum(0, keepdims=True)
+    middle.grid(False)
     middle.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
         middle.text(column, row, f"{share:.2f}", ha="center", va="center", color="black" if share > 0.6 else "white")

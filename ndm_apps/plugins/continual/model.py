@@ -108,9 +108,9 @@ class NDMClassifier(nn.Module):
         return nn.Sequential(self.immersion, head).requires_grad_(False).eval()
 
     def _make_readout(self, features: Tensor) -> None:
-        self.readout = NaturalGradientReadout(
-            features.shape[1], solver=self._solver, shrinkage=self._shrinkage
-        ).to(features.device)
+        self.readout = NaturalGradientReadout(features.shape[1], solver=self._solver, shrinkage=self._shrinkage).to(
+            features.device
+        )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The immersion and the read-out take their size from the first mini-batch: make room before the copy.

@@ -16,6 +16,7 @@ def accuracy_matrix(matrix: Sequence[Sequence[float]], stops: Sequence[int]) -> 
     values = np.asarray(matrix)
     figure = Figure(figsize=(5.2, 4.0), layout="constrained")
     axes = figure.add_subplot()
+    axes.grid(False)
     image = axes.imshow(values, vmin=0.0, vmax=1.0, cmap="viridis", aspect="auto")
     if values.size <= 144:
         for (row, column), value in np.ndenumerate(values):
@@ -50,10 +51,10 @@ def timeline(
             axes.axvline(shift, color="0.6", linewidth=1, linestyle=":")
     caption = "Accuracy on each test set from when it was first trained on; dotted lines are the true shifts"
     if lower:
-        lower[0].semilogy(*zip(*wealth, strict=True), color="0.35", linewidth=1)
+        lower[0].semilogy(*zip(*wealth, strict=True), color="0.35", linewidth=1, drawstyle="steps")
         for alarm in alarms or ():
-            lower[0].axvline(alarm, color="C3", linewidth=1.5)
-        lower[0].set_ylabel("wealth")
-        caption += "; red lines are the alarms, raised when the martingale's wealth (below) passes its threshold"
+            lower[0].axvline(alarm, color="#D55E00", linewidth=1.5)
+        lower[0].set_ylabel("peak wealth")
+        caption += "; orange lines are the alarms, raised when the martingale's wealth (below) passes its threshold"
     (lower[0] if lower else upper).set_xlabel("samples seen")
     return Picture(figure, caption + ".")

@@ -6,10 +6,12 @@ transform to apply per sample), one gather per mini-batch gives the same batches
 
 from __future__ import annotations
 
+import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
+
+# isort: split
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
 import torch
 from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
 from avalanche.benchmarks.scenarios.generic_scenario import CLStream

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
+
+# isort: split
 import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
 import torch
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
@@ -60,8 +62,8 @@ def run(task: ContinualTask, method: str, settings: Settings, context: RunContex
         position = stop
         detector = getattr(learner, "detector", None)
         if detector is not None:
-            wealth.append((position, detector.wealth))
-            context.log("wealth", detector.wealth, position)
+            wealth.append((position, detector.peak_wealth))
+            context.log("wealth", detector.peak_wealth, position)
             context.log("charts", learner.charts, position)
         if isinstance(learner, ResidentNaive):
             context.log("loss", learner.last_loss, position)
@@ -213,7 +215,7 @@ def _exportable(learner: Learner) -> torch.nn.Module | None:
 
 
 def _verdict(scores: dict[str, float], exemplars: int, shift: dict[str, Any] | None) -> str:
-    text = f"{scores['final_accuracy']:.1%} of test samples right after the whole stream, with {exemplars} stored exemplars"
+    text = f"{scores['final_accuracy']:.1%} right on the test sets after the stream, {exemplars} stored exemplars"
     if shift is None:
         return text + "."
     found = round((shift["recall"] or 0) * len(shift["true"]))

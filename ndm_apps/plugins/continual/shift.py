@@ -57,8 +57,8 @@ class ShiftDetector(nn.Module):
         Sample indices at which an alarm was raised.
     drift_detected
         Whether the last :meth:`update` raised one.
-    wealth
-        Mean wealth after the last sample.
+    wealth, peak_wealth
+        Mean wealth after the last sample, and its peak within the last :meth:`update`.
     atlas
         The charts.
 
@@ -110,6 +110,7 @@ class ShiftDetector(nn.Module):
         self.atlas = Atlas()
         self.alarms: list[int] = []
         self.drift_detected = False
+        self.peak_wealth = 1.0
         self.samples_seen = 0
         self._burning = 0
         self._ties = torch.Generator().manual_seed(seed)
@@ -150,6 +151,7 @@ class ShiftDetector(nn.Module):
         """
         x, labels = self._checked(x, labels)
         before = len(self.alarms)
+        self.peak_wealth = self.wealth
         if self._centre is None:
             self._warm_up(x, labels)
         else:
@@ -252,6 +254,7 @@ class ShiftDetector(nn.Module):
                 self._burning -= 1
             elif testing:
                 self._bet(max(p_i, 1e-12))
+                self.peak_wealth = max(self.peak_wealth, self.wealth)
                 self._quarantine.append((z[i], r[i], int(labels[i]), p_i))
                 if self.wealth >= self.threshold:
                     self._alarm(self.samples_seen + i)

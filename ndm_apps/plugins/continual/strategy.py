@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
+
+# isort: split
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins.evaluation import EvaluationPlugin, default_evaluator
@@ -107,9 +109,10 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
 
     def training_epoch(self, **kwargs: Any) -> None:
         """Pass over the mini-batches once, with all of Avalanche's hooks but those of the backward pass."""
-        for self.mbatch in self.dataloader:
+        for mbatch in self.dataloader:
             if self._stop_training:
                 break
+            self.mbatch = mbatch
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
             if self.predict_in_training:

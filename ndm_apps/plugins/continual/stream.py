@@ -102,8 +102,9 @@ def build_stream(settings: StreamSettings, data: Arrays, *, seed: int, evaluate:
         raise InputError(f"stream.experiences: got {settings.experiences}, too many for {len(x)} samples")
     stops = tuple(lengths.cumsum(0).tolist())
     first_visit = [plan.visits.index(number) for number in range(max(plan.visits) + 1)]
-    order, domain = torch.cat(plan.segments), torch.cat(
-        [torch.full((len(s),), d) for s, d in zip(plan.segments, plan.domains, strict=True)]
+    order, domain = (
+        torch.cat(plan.segments),
+        torch.cat([torch.full((len(s),), d) for s, d in zip(plan.segments, plan.domains, strict=True)]),
     )
     # A test set may serve several experiences (stationary): it is known from the first.
     starts = tuple(first_visit[number] for number in range(len(plan.tests)))
@@ -170,13 +171,15 @@ def _class_incremental(source: _Source) -> _Plan:
 
 
 def _recurring(source: _Source) -> _Plan:
-    """A B A C B D C ...: every experience but the last comes back once, with samples of its own for each visit."""
+    """Plan A B A C B D C ...: all but the last experience come back once, with samples of their own for each visit."""
     groups = _class_groups(source)
     visits = [0]
     for number in range(1, len(groups)):
         visits += [number, number - 1]
     parts = {
-        number: list(torch.tensor_split(source.shuffled(torch.isin(source.y, group).nonzero().flatten()), visits.count(number)))
+        number: list(
+            torch.tensor_split(source.shuffled(torch.isin(source.y, group).nonzero().flatten()), visits.count(number))
+        )
         for number, group in enumerate(groups)
     }
     return _Plan([parts[number].pop(0) for number in visits], visits, _class_tests(source, groups))
@@ -196,7 +199,7 @@ def _domains(source: _Source, transforms: list[Transform]) -> _Plan:
 
 
 def _permuted(source: _Source) -> _Plan:
-    """The first experience is seen as it is, each further one through a fixed random permutation of the features."""
+    """Plan experiences that are all the data, each after the first through a fixed random permutation of features."""
     features = source.x[0].numel()
 
     def permutation() -> Transform:
@@ -214,7 +217,7 @@ def _rotated(source: _Source) -> _Plan:
 
 
 def _rotation(degrees: float) -> Transform:
-    """Rotate images ``(batch, height, width)`` or ``(batch, channels, height, width)`` about their centre, bilinearly."""
+    """Rotate images ``(batch, [channels,] height, width)`` about their centre, bilinearly."""
     angle = torch.deg2rad(torch.tensor(degrees))
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(())
     matrix = torch.stack([torch.stack([cos, -sin, zero]), torch.stack([sin, cos, zero])])
@@ -227,7 +230,9 @@ def _rotation(degrees: float) -> Transform:
     return rotate
 
 
-def _blur(order: Tensor, stops: tuple[int, ...], blend: int, generator: torch.Generator) -> tuple[Tensor, tuple[int, ...]]:
+def _blur(
+    order: Tensor, stops: tuple[int, ...], blend: int, generator: torch.Generator
+) -> tuple[Tensor, tuple[int, ...]]:
     """Mix neighbouring segments so that the share of the newer one rises linearly over ``blend`` samples.
 
     A sample at position p moves to rank p + u, u uniform on [-blend/2, blend/2]. A shift is where the first sample of

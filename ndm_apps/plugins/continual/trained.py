@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
+
+# isort: split
 import copy
 from collections.abc import Sequence
 from typing import Any
 
-import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins.evaluation import EvaluationPlugin
@@ -149,9 +151,10 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
 
     def training_epoch(self, **kwargs: Any) -> None:
         """Pass over the mini-batches once, several gradient steps each, with all of Avalanche's hooks."""
-        for self.mbatch in self.dataloader:
+        for mbatch in self.dataloader:
             if self._stop_training:
                 break
+            self.mbatch = mbatch
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
             if not self.model.scaling.fitted:

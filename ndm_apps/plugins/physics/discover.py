@@ -112,14 +112,14 @@ class Discovery:
         Estimated noise of each column, in units of its standard deviation.
     spectra
         Eigenvalues of each search.
-    degrees, terms
-        The degrees searched, and the size of the largest dictionary.
+    degrees
+        The degrees searched.
     nearest
         Figures on the judging trajectories of the least changing function of the largest dictionary.
     nearest_vector
         Its coefficients.
-    samples
-        The largest dictionary on the trajectories that judge.
+    columns, units, dictionary
+        Numbers of the columns that change, what they are divided by, and the largest dictionary of them.
     """
 
     laws: tuple[Law, ...]
@@ -129,10 +129,15 @@ class Discovery:
     noise: dict[str, float]
     spectra: tuple[Spectrum, ...]
     degrees: tuple[int, ...]
-    terms: int
-    nearest: Assessment | None
-    nearest_vector: Array | None
-    samples: Samples | None
+    nearest: Assessment
+    nearest_vector: Array
+    columns: NDArray[np.intp]
+    units: Array
+    dictionary: Dictionary
+
+    def evaluate(self, vector: Array, values: Array) -> Array:
+        """Return the values of a combination of the dictionary, ``(..., all columns) -> (...)``."""
+        return self.dictionary.features(values[..., self.columns] / self.units) @ vector
 
 
 def find_invariants(
@@ -222,10 +227,11 @@ def find_invariants(
         noise=dict(zip(data.state, noise.tolist(), strict=True)),
         spectra=tuple(spectra),
         degrees=degrees,
-        terms=len(dictionary),
         nearest=nearest,
         nearest_vector=nearest_vector,
-        samples=judging,
+        columns=np.flatnonzero(moving),
+        units=units,
+        dictionary=dictionary,
     )
 
 
@@ -321,7 +327,7 @@ def _independent(
     return replace(law, failures=(*law.failures, message))
 
 
-def _nearest(spectra: Sequence[Spectrum], level: Level, judging: Samples) -> tuple[Array | None, Assessment | None]:
+def _nearest(spectra: Sequence[Spectrum], level: Level, judging: Samples) -> tuple[Array, Assessment]:
     last = [one for one in spectra if not one.together and one.exact == level.exact]
     vector = np.zeros(judging.features.shape[-1])
     vector[: len(last[-1].best)] = last[-1].best

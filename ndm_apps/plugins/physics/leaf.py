@@ -175,9 +175,20 @@ def assess(samples: Samples, vector: Array, sigma: Array, together: bool = False
         distance=float((residual**2).sum() / max(residual.size - groups, 1)),
         autocorrelation=max(abs(float((residual[:, lag:] * residual[:, :-lag]).mean())) / power for lag in _LAGS),
         f_statistic=_ratio(value.shape[1] * between, float(within.mean())),
-        drift=_ratio(float(np.sqrt(within).mean()), float(means.std())),
+        drift=drift(value),
         samples=value.size,
     )
+
+
+def drift(values: Array) -> float:
+    """Return the mean within-trajectory standard deviation over the standard deviation of trajectory means.
+
+    Examples
+    --------
+    >>> drift(np.array([[1.0, 1.2], [3.0, 3.2]]))
+    0.1...
+    """
+    return _ratio(float(values.std(axis=1).mean()), float(values.mean(axis=1).std()))
 
 
 def _ratio(above: float, below: float) -> float:

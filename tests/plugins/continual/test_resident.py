@@ -10,6 +10,7 @@ from ndm_apps.plugins.continual.resident import (
     resident_tensors,
     tensor_dataset,
 )
+
 from avalanche.benchmarks.utils import AvalancheDataset  # isort: skip
 from avalanche.benchmarks.utils.data_attribute import DataAttribute  # isort: skip
 from avalanche.training.supervised import Naive  # isort: skip
@@ -21,7 +22,9 @@ Y = torch.arange(50) % 4
 def same_as_one_by_one(dataset):
     tensors = resident_tensors(dataset)
     for column, tensor in enumerate(tensors):
-        torch.testing.assert_close(tensor, torch.stack([torch.as_tensor(dataset[i][column]) for i in range(len(dataset))]))
+        torch.testing.assert_close(
+            tensor, torch.stack([torch.as_tensor(dataset[i][column]) for i in range(len(dataset))])
+        )
     assert len(tensors) == len(dataset[0])
 
 

@@ -33,7 +33,9 @@ def test_a_return_to_an_old_distribution_raises_no_alarm():
 
 
 def test_imbalance_of_known_components_raises_no_alarm():
-    labels = torch.cat([(torch.rand(1200, generator=torch.Generator().manual_seed(9)) < share).long() for share in (0.5, 0.95, 0.05)])
+    labels = torch.cat(
+        [(torch.rand(1200, generator=torch.Generator().manual_seed(9)) < share).long() for share in (0.5, 0.95, 0.05)]
+    )
     x = gaussian(len(labels), seed=3) + 4.0 * labels[:, None]
     assert feed(detector(), x, labels).alarms == []
 

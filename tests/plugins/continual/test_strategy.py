@@ -3,6 +3,7 @@ import torch
 
 from ndm_apps.plugins.continual import NDMClassifier, NDMStrategy, ShiftDetector
 from ndm_apps.plugins.continual.resident import experiences, online_experience
+
 from avalanche.core import SupervisedPlugin  # isort: skip
 from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics  # isort: skip
 from avalanche.training.plugins import EvaluationPlugin  # isort: skip

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from ndm_apps.errors import InputError
+from ndm_apps.plugins.physics.noise import estimate_noise
+from ndm_apps.plugins.physics.simulate import initial_values, simulate
+from ndm_apps.tasks import load_task
+from tests.plugins.physics.systems import oscillator, system
+
+
+def test_the_oscillator_moves_as_its_closed_form():
+    data = simulate(oscillator(k=4.0), 0.0, 3)
+    q, p = data.values[:, :1, 0], data.values[:, :1, 1]
+    t = data.time
+    np.testing.assert_allclose(data.values[..., 0], q * np.cos(2 * t) + p / 2 * np.sin(2 * t), atol=1e-10)
+    np.testing.assert_allclose(data.values[..., 1], p * np.cos(2 * t) - 2 * q * np.sin(2 * t), atol=1e-10)
+
+
+def test_functions_and_constants_of_expressions():
+    data = simulate(system({"x": "-x*log(e)", "y": "min(1, 2, max(3, y))"}, {"x": (1, 2), "y": (0, 0)}), 0.0, 0)
+    np.testing.assert_allclose(data.values[..., 0], data.values[:, :1, 0] * np.exp(-data.time), rtol=1e-10)
+    np.testing.assert_allclose(data.values[..., 1], np.broadcast_to(data.time, (60, 200)), atol=1e-10)
+
+
+def test_energies_are_conserved():
+    _, task = load_task("physics/henon_heiles")
+    x, y, px, py = np.moveaxis(simulate(task.system, 0.0, 1).values, -1, 0)
+    energy = (px**2 + py**2 + x**2 + y**2) / 2 + x**2 * y - y**3 / 3
+    assert np.abs(energy - energy[:, :1]).max() < 1e-11
+    assert energy[:, 0].max() < 0.16, "the condition on initial values holds"
+    _, task = load_task("physics/pendulum")
+    theta, omega = np.moveaxis(simulate(task.system, 0.0, 1).values, -1, 0)
+    energy = omega**2 / 2 - np.cos(theta)
+    assert np.abs(energy - energy[:, :1]).max() < 1e-11
+
+
+def test_angles_are_brought_to_one_turn():
+    turning = system({"a": "w", "w": 0}, {"a": (3.0, 3.1), "w": (2.0, 2.0)}, angles=("a",))
+    clean, noisy = simulate(turning, 0.0, 0), simulate(turning, 0.05, 0)
+    for data in (clean, noisy):
+        assert data.values[..., 0].min() > -np.pi and data.values[..., 0].max() <= np.pi
+    expected = np.exp(1j * (clean.values[:, :1, 0] + 2 * clean.time))
+    np.testing.assert_allclose(np.exp(1j * clean.values[..., 0]), expected, atol=1e-10)
+    assert np.array_equal(clean.values[..., 1], noisy.values[..., 1]), "a column without spread has no noise"
+
+
+def test_noise_has_the_size_asked_for_and_is_estimated():
+    clean, noisy = (simulate(oscillator(), noise, 0).values for noise in (0.0, 0.03))
+    spread = clean.reshape(-1, 2).std(axis=0)
+    np.testing.assert_allclose((noisy - clean).reshape(-1, 2).std(axis=0) / spread, 0.03, rtol=0.03)
+    np.testing.assert_allclose(estimate_noise(noisy, [False, False]) / spread, 0.03, rtol=0.1)
+    assert (estimate_noise(clean, [False, False]) < 1e-10).all()
+
+
+def test_noise_of_an_angle_is_not_confused_by_its_jumps():
+    turning = system({"a": "w", "w": 0}, {"a": (-3.0, 3.0), "w": (2.0, 3.0)}, angles=("a",))
+    values = simulate(turning, 0.01, 0).values
+    assert estimate_noise(values, [True, False])[0] == pytest.approx(0.01 * np.pi / np.sqrt(3), rel=0.15)
+
+
+def test_the_same_seed_gives_the_same_trajectories():
+    first, again, other = (simulate(oscillator(), 0.01, seed).values for seed in (5, 5, 6))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    np.testing.assert_array_equal(initial_values(oscillator(), np.random.default_rng(0))[:, 0].shape, (60,))
+
+
+def test_initial_values_meet_the_condition():
+    rng = np.random.default_rng(0)
+    drawn = initial_values(oscillator(where="q**2 + p**2 < 0.5 and k*q > 0"), rng)
+    assert drawn.shape == (60, 2) and ((drawn**2).sum(1) < 0.5).all() and (drawn[:, 0] > 0).all()
+    assert drawn[:, 0].std() > 0.1
+    assert initial_values(oscillator(where="1 < 2"), rng).shape == (60, 2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (oscillator(where="q > 2"), "system.where: only 0 of 120000 .* meet 'q > 2', must be 60"),
+        (oscillator(where="sqrt(-1 - q**2) > 0"), "system.where: only 0 of"),
+        (system({"x": "x**2"}, {"x": (0.5, 1.0)}), "trajectory 0 .from x=.*runs? away at t="),
+        (system({"x": "x*(x - 1)"}, {"x": (0.9, 1.01)}, end=20.0), "trajectory [1-9].*run away"),
+        (system({"x": "log(x)"}, {"x": (-2.0, -1.0)}), "trajectory 0 .from x=-.*no finite number at the start"),
+        (system({"x": "-x/0**abs(x)"}, {"x": (1.0, 1.0)}), "trajectory 0 .* no finite number at the start"),
+    ],
+)
+def test_what_cannot_be_simulated_is_told(wrong, says):
+    with pytest.raises(InputError, match=says):
+        simulate(wrong, 0.0, 0)
+
+
+def test_a_stiff_system_is_given_up(monkeypatch):
+    monkeypatch.setattr("ndm_apps.plugins.physics.simulate.MOST_EVALUATIONS", 500)
+    with pytest.raises(InputError, match="trajectory 0 .* more than 500 evaluations"):
+        simulate(system({"x": "-1e5*(x - cos(x))"}, {"x": (1.0, 2.0)}), 0.0, 0)
+
+
+def test_a_trajectory_that_needs_small_steps_does_not_spoil_the_others(monkeypatch):
+    data = simulate(oscillator(), 0.0, 0)
+    together = data.values
+    # The step of the whole is what fails here, so that each is integrated alone.
+    monkeypatch.setattr("ndm_apps.plugins.physics.simulate.MOST_EVALUATIONS", 470)
+    alone = simulate(oscillator(), 0.0, 0).values
+    np.testing.assert_allclose(alone, together, atol=1e-10)
