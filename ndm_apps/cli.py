@@ -240,7 +240,7 @@ def report_(
 ) -> None:
     """Write pages and tables again from what is on disk."""
     from ndm_apps import report, terminal
-    from ndm_apps.tracking_state import domain_of
+    from ndm_apps.records import domain_of
 
     for path in paths:
         if not path.is_dir():

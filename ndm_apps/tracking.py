@@ -28,14 +28,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ndm_apps.errors import InputError
+from ndm_apps.records import domain_of, flatten
 from ndm_apps.tracking_state import (
     SQLITE,
     State,
     as_text,
     check_writable,
     default_uri,
-    domain_of,
-    flatten,
     folder_lock,
     is_store,
     known_uri,
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Tracker",
     "default_uri",
-    "domain_of",
     "finish_parent",
     "prepare",
     "start_parent",

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,22 +140,6 @@ def folder_lock(folder: Path, timeout: float | None = None) -> Iterator[None]:
         os.close(handle)
 
 
-def domain_of(config: Mapping[str, Any]) -> str:
-    """Return the domain that a resolved config names, or an empty string.
-
-    Examples
-    --------
-    >>> domain_of({"task": "physics/kepler"}), domain_of({"task": {"domain": "planning"}}), domain_of({})
-    ('physics', 'planning', '')
-    """
-    task = config.get("task")
-    if config.get("domain"):
-        return str(config["domain"])
-    if isinstance(task, Mapping):
-        return str(task.get("domain", ""))
-    return task.partition("/")[0] if isinstance(task, str) and "/" in task else ""
-
-
 def tail_digest(content: bytes, position: int) -> str:
     """Return a digest of the last bytes before a position."""
     return hashlib.sha256(content[max(0, position - TAIL) : position]).hexdigest()
@@ -169,15 +153,6 @@ def read_point(line: bytes) -> tuple[str, float, int, int] | None:
         return metric_name(read["name"]), value, int(1000 * read["time"]), int(read["step"])
     except (ValueError, TypeError, KeyError, OverflowError):
         return None
-
-
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a nested mapping under dotted names; a list is a leaf."""
-    if isinstance(value, Mapping) and (value or not prefix):
-        for key, item in value.items():
-            yield from flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, value
 
 
 def as_text(value: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from ndm_apps.errors import InputError
+from ndm_apps.errors import FieldError, InputError
 from ndm_apps.wording import did_you_mean, either, short, unknown
 from ndm_apps.yaml_source import KeyPath, Source, dotted
 
@@ -53,14 +53,6 @@ _WRONG_TYPE = {kind for kind in _REQUIRED if kind.endswith("_type")} | {"none_re
 
 
 @final
-class FieldError(ValueError):
-    """Raised by a validator of a whole model to point at one value inside it, such as ``("equations", "p")``."""
-
-    def __init__(self, path: Sequence[str | int], message: str) -> None:
-        super().__init__(message)
-        self.path = tuple(path)
-
-
 @final
 @dataclass(frozen=True)
 class _Flaw:

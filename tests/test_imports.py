@@ -11,7 +11,7 @@ import ndm_apps
 
 ROOT = Path(ndm_apps.__file__).parent
 # What each room may import of ndm_apps. A module's room is the longest prefix that matches.
-LEAVES = {"ndm_apps", "ndm_apps.errors"}
+LEAVES = {"ndm_apps", "ndm_apps.errors", "ndm_apps.files", "ndm_apps.records", "ndm_apps.wording"}
 CONFIGURING = {
     f"ndm_apps.{name}"
     for name in ("config", "tasks", "shipped", "overrides", "validation", "wording", "yaml_source", "yaml_values")
@@ -25,7 +25,6 @@ BELOW_PLUGINS = {
     "ndm_apps.torchvision_shim",
     "ndm_apps.expression",
     "ndm_apps.expression_tree",
-    "ndm_apps.wording",
 }
 ALLOWED = {
     "ndm_apps.geometry": {"ndm_apps.geometry"},
@@ -35,7 +34,12 @@ ALLOWED = {
     "ndm_apps.plugins": BELOW_PLUGINS,
     "ndm_apps.tracking": {"ndm_apps.tracking", "ndm_apps.tracking_state"},
     "ndm_apps.report": {"ndm_apps.report", "ndm_apps.plugins.base"},
+    "ndm_apps.provenance": set(),
+    "ndm_apps.terminal": {"ndm_apps.report"},
+    "ndm_apps.run_files": {"ndm_apps.engine", "ndm_apps.config", "ndm_apps.plugins.base"},
     "ndm_apps.run": {
+        "ndm_apps.provenance",
+        "ndm_apps.run_files",
         "ndm_apps.report",
         "ndm_apps.tracking",
         "ndm_apps.engine",

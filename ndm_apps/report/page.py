@@ -19,11 +19,11 @@ from markupsafe import Markup
 from ndm_apps.errors import InputError
 from ndm_apps.files import write_text
 from ndm_apps.plugins.base import Column
+from ndm_apps.records import domain_of, flatten
 from ndm_apps.report.figures import draw_comparison, draw_curves, read_curves, svg_text
 from ndm_apps.report.results import MISSING, columns_of, label_of, load_results, lookup, varying_settings
 from ndm_apps.report.svg import inline_svg
 from ndm_apps.report.tables import format_number, summary
-from ndm_apps.tracking_state import domain_of, flatten
 
 TILES = 4  # headline numbers above the table
 LINES = 200  # of a list of records; the rest is in result.json

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ndm_apps.plugins.base import Column, plugins
-from ndm_apps.tracking_state import domain_of, flatten
+from ndm_apps.records import domain_of, flatten
 
 MISSING = "–"
 COMMON = frozenset({"seed", "seconds", "peak_memory_mb"})  # numbers of result.json that say nothing of the method

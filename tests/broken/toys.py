@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ndm_apps.errors import FieldError
 from ndm_apps.expression import parse_expression
 from ndm_apps.plugins.base import Plugin, Schema, Settings, Task
-from ndm_apps.validation import FieldError
 
 
 class Time(Schema):

@@ -183,9 +183,9 @@ def find_invariants(
     samples = evaluate(dictionary, data.values[..., moving] / units)
     relative = noise[moving]
     sigma = np.maximum(relative, EXACT_NOISE) * spreads[moving] / units
-    levels = [Level(EXACT_NOISE * spreads[moving] / units, True, settings)]
+    levels = [Level(EXACT_NOISE * spreads[moving] / units, True, samples.size, settings)]
     if float(np.median(relative)) > NOISY:
-        levels.append(Level(sigma, False, settings))
+        levels.append(Level(sigma, False, samples.size, settings))
     fitting, choosing, judging = (samples.take(part) for part in (parts.fitting, parts.choosing, parts.judging))
     probes = rng.choice(fitting.size, min(PROBES, fitting.size), replace=False)
 
@@ -313,9 +313,7 @@ def _bootstrap(
     return np.array(found)
 
 
-def _independent(
-    law: Law, one: Found, others: Sequence[Law], judging: Samples, probes: NDArray[np.intp]
-) -> Law:
+def _independent(law: Law, one: Found, others: Sequence[Law], judging: Samples, probes: NDArray[np.intp]) -> Law:
     """Test on the judging trajectories, too, that a formula depends on none of those before it."""
     if not others:
         return law
@@ -323,7 +321,9 @@ def _independent(
     part = novelty(gradients(judging, law.vector[:, None], probes)[..., 0], known)
     if part > one.level.independence:
         return law
-    message = f"depends on the others: {part:.3g} of its gradient is new, must be more than {one.level.independence:.3g}"
+    message = (
+        f"depends on the others: {part:.3g} of its gradient is new, must be more than {one.level.independence:.3g}"
+    )
     return replace(law, failures=(*law.failures, message))
 
 

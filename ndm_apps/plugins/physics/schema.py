@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from ndm_apps.errors import FieldError
 from ndm_apps.expression import FUNCTIONS, parse_expression
 from ndm_apps.plugins.base import Schema, Settings, Task
-from ndm_apps.validation import FieldError
 from ndm_apps.wording import listed, short, unknown
 
 #: Fewest trajectories that can be split into a part to fit, one to choose the formula, and one to judge it.
@@ -186,11 +186,15 @@ def _check_names(state: Sequence[str], parameters: Sequence[str] | dict[str, flo
         # Python's parser, and so the equations, takes names that look alike for the same one.
         folded = unicodedata.normalize("NFKC", name)
         if folded in seen:
-            raise FieldError(path, f"got {short(name)}, but {short(seen[folded])} is already the name of another column")
+            raise FieldError(
+                path, f"got {short(name)}, but {short(seen[folded])} is already the name of another column"
+            )
         seen[folded] = name
 
 
-def _paths(state: Sequence[str], parameters: Sequence[str] | dict[str, float]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _paths(
+    state: Sequence[str], parameters: Sequence[str] | dict[str, float]
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
     yield from ((("state", n), name) for n, name in enumerate(state))
     yield from ((("parameters", name), name) for name in parameters)
 

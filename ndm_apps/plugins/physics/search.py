@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ndm_apps.plugins.physics.independence import new_directions, novelty
 from ndm_apps.plugins.physics.leaf import Assessment, Problem, Samples, assess, least_f, problem, sampson_weights
+from ndm_apps.plugins.physics.noise import RELATIVE_ERROR
 from ndm_apps.plugins.physics.schema import SpectralSettings
 from ndm_apps.plugins.physics.sparse import Support, shortest, sparse_vectors, supports
 
@@ -36,10 +37,23 @@ PROBES = 300
 @final
 @dataclass(frozen=True)
 class Level:
-    """What counts as conserved: ``sigma`` is the noise of each column, ``exact`` says that there is none."""
+    """What counts as conserved.
+
+    Attributes
+    ----------
+    sigma
+        Noise of each column.
+    exact
+        Whether there is none.
+    estimated_from
+        Number of samples that the noise was estimated from.
+    settings
+        Tolerances.
+    """
 
     sigma: Array
     exact: bool
+    estimated_from: int
     settings: SpectralSettings
 
     @property
@@ -58,7 +72,8 @@ class Level:
         """Largest mean squared leaf distance of what is conserved."""
         if self.exact:
             return KEPT_EXACT
-        return 1.0 + 3.0 * float(np.sqrt(2.0 / samples)) + self.settings.distance + 2.0 * terms / fitted
+        chance = float(np.sqrt(2.0 / samples + RELATIVE_ERROR**2 / self.estimated_from))
+        return 1.0 + 3.0 * chance + self.settings.distance + 2.0 * terms / fitted
 
     def failures(self, found: Assessment, trajectories: int, terms: int, fitted: int, together: bool) -> list[str]:
         """Return the tests that a function does not pass, in words."""
@@ -161,9 +176,7 @@ def search(
         spanned = np.empty((len(probes), len(fitting.slopes), 0))
         if before is not None:
             spanned = gradients(fitting, before, probes)
-        directions = new_directions(
-            gradients(fitting, space, probes), spanned, NEW_EXACT if level.exact else NEW_NOISY
-        )
+        directions = new_directions(gradients(fitting, space, probes), spanned, NEW_EXACT if level.exact else NEW_NOISY)
         if directions.shape[1] == 0:
             break
         trial = _Trial(fitting, choosing, level, together, whole, spanned, probes)

@@ -16,7 +16,8 @@ from ndm_apps.plugins.physics.schema import System
 
 Array = NDArray[np.float64]
 
-TOLERANCE = 1e-12
+#: Near the least that double precision allows: what is conserved should not drift for numerical reasons.
+TOLERANCE = 1e-13
 #: Evaluations of the right-hand side in one integration, after which the system counts as too stiff.
 MOST_EVALUATIONS = 400_000
 #: Draws of initial values for each one that is needed.

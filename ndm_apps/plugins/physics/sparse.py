@@ -12,6 +12,8 @@ Array = NDArray[np.float64]
 Support = NDArray[np.intp]
 
 LEVERAGES = 25
+#: Vectors whose cosine exceeds this are one and the same but for noise.
+_SAME = 0.999
 #: Sizes of support that are tried.
 SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 30, 40)
 
@@ -45,7 +47,7 @@ def sparse_vectors(space: Array, directions: Array, floor: float) -> list[Array]
     basis, triangle = np.linalg.qr(space)
     starts = [triangle @ direction for direction in directions.T]
     leverage = np.linalg.norm(basis, axis=1)
-    starts += [basis[row] for row in np.argsort(-leverage, kind="stable")[:LEVERAGES]]
+    starts += [basis[row] for row in np.argsort(-leverage, kind="stable")[:LEVERAGES] if leverage[row] > 0]
     identity = np.eye(terms)
     bounds = np.block([[basis, -identity], [-basis, -identity]])
     cost = np.concatenate([np.zeros(size), np.ones(terms)])
@@ -61,7 +63,7 @@ def sparse_vectors(space: Array, directions: Array, floor: float) -> list[Array]
     distinct: list[Array] = []
     for vector in found:
         unit = vector / np.linalg.norm(vector)
-        if all(abs(unit @ other) / np.linalg.norm(other) < 1 - 1e-8 for other in distinct):
+        if all(abs(unit @ other) / np.linalg.norm(other) < _SAME for other in distinct):
             distinct.append(vector)
     return distinct
 

