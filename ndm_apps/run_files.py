@@ -158,9 +158,7 @@ class MetricsLog:
         """
         self._file.flush()
         if self._path.stat().st_size < length:
-            raise InputError(
-                f"{self._path}: shorter than at the last checkpoint, so the run cannot go on; start it anew"
-            )
+            raise InputError(f"{self._path}: shorter than at its checkpoint, so the run cannot go on")
         self._file.truncate(length)
         self._file.seek(length)
 

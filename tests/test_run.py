@@ -204,14 +204,14 @@ def test_the_log_goes_back_to_the_checkpoint(tmp_path, monkeypatch):
 
     def counts(task, method, settings, context):
         state = context.checkpoint.load()
-        sittings.append(state)
         drawn = state["drawn"] if state else []
+        sittings.append(len(drawn))
         for step in range(len(drawn), 6):
             drawn.append([torch.rand(()).item(), random.random(), float(np.random.rand())])
             context.log("drawn", drawn[-1][0], step)
             if context.checkpoint.due(step + 1):
                 context.checkpoint.save({"drawn": drawn}, step + 1)
-            if len(sittings) in (1, 2) and step == 2 + len(sittings):
+            if len(sittings) in (1, 2) and step == 2 * len(sittings):
                 raise RuntimeError("pulled the plug")
         return Result({"drawn": drawn})
 
@@ -221,13 +221,31 @@ def test_the_log_goes_back_to_the_checkpoint(tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="pulled the plug"):
             execute(config, tmp_path / "run", resume=True, track=False)
         assert not (tmp_path / "run" / "result.json").exists()
-    assert len(logged(tmp_path / "run")) == 5
+    assert len(logged(tmp_path / "run")) == 5, "four steps secured, one to be cut"
     resumed = execute(config, tmp_path / "run", resume=True, track=False)
     undisturbed = execute(config, tmp_path / "whole", track=False)
-    assert [None if state is None else len(state["drawn"]) for state in sittings] == [None, 2, 4, None]
+    assert sittings == [0, 2, 4, 0]
     assert resumed["drawn"] == undisturbed["drawn"] and len({drawn[0] for drawn in resumed["drawn"]}) == 6
     assert logged(tmp_path / "run") == logged(tmp_path / "whole")
     assert [point["step"] for point in logged(tmp_path / "run")] == list(range(6))
+
+
+@pytest.mark.parametrize("method", [*small().plugin.methods])
+def test_every_method_goes_on_where_it_was_cut_off(method, tmp_path):
+    config = small(f"method={method}", "checkpoint_every=2", "task.stream.experiences=2")
+    undisturbed = execute(config, tmp_path / "whole", track=False)
+
+    def pull_the_plug(done, total, text):
+        if done >= 7 * 64:
+            raise RuntimeError("pulled the plug")
+
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        execute(config, tmp_path / "run", track=False, progress=pull_the_plug)
+    assert load_state(tmp_path / "run" / "checkpoint" / "state.safetensors")["step"] == 6
+    execute(config, tmp_path / "run", resume=True, track=False)
+    assert undisturbed["final_accuracy"] > 0.3
+    assert settled(tmp_path / "run") == settled(tmp_path / "whole")
+    assert logged(tmp_path / "run") == logged(tmp_path / "whole")
 
 
 def test_without_a_checkpoint_a_run_starts_over(tmp_path, monkeypatch):

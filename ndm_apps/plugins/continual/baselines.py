@@ -107,7 +107,7 @@ class ResidentNaive(ResidentBatches, Naive):
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "replay": self.replay.state_dict() if self.replay else None,
+            "replay": None if self.replay is None else self.replay.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ class ResidentNaive(ResidentBatches, Naive):
         # Avalanche resets an optimiser at its first experience; registering its parameters now keeps its state.
         self.make_optimizer(reset_optimizer_state=True)
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.replay:
+        if self.replay is not None:  # it is False in itself as long as it holds nothing
             self.replay.load_state_dict(state["replay"])
 
 

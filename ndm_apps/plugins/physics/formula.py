@@ -104,8 +104,10 @@ def expression(dictionary: Dictionary, support: Sequence[int], coefficients: Seq
     """
     total: sympy.Expr = sympy.Integer(0)
     for number, coefficient in zip(support, coefficients, strict=True):
-        exact = isinstance(coefficient, Fraction)
-        factor = sympy.Rational(coefficient.numerator, coefficient.denominator) if exact else sympy.Float(coefficient)
+        if isinstance(coefficient, Fraction):
+            factor = sympy.Rational(coefficient.numerator, coefficient.denominator)
+        else:
+            factor = sympy.Float(coefficient)
         total += factor * term(dictionary, number)
     return total
 

@@ -66,7 +66,7 @@ def new_directions(gradients: Array, known: Array, threshold: float) -> Array:
     scale = np.sqrt((gradients**2).sum(axis=1).mean(axis=0))
     scaled = gradients / np.maximum(scale, np.finfo(float).tiny)
     whole = np.linalg.qr(scaled.reshape(-1, functions), mode="r")
-    left, sizes, right = np.linalg.svd(whole)
+    _, sizes, right = np.linalg.svd(whole)
     kept = sizes > 1e-10 * sizes[0]
     basis = right[kept].T / sizes[kept]
     rest = outside(scaled, known).reshape(-1, functions) @ basis

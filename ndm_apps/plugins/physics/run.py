@@ -10,7 +10,8 @@ import sympy
 
 from ndm_apps.plugins.base import Dataset, Result, RunContext
 from ndm_apps.plugins.physics import pictures
-from ndm_apps.plugins.physics.discover import Discovery, Law, Split, find_invariants, split
+from ndm_apps.plugins.physics.discover import Discovery, Split, find_invariants, split
+from ndm_apps.plugins.physics.laws import Law
 from ndm_apps.plugins.physics.leaf import drift
 from ndm_apps.plugins.physics.schema import PhysicsTask, SpectralSettings
 from ndm_apps.plugins.physics.search import CHOSEN_EXACT, CHOSEN_NOISY, Spectrum
@@ -137,7 +138,10 @@ def verdict(found: Discovery) -> str:
     """Return the outcome in one sentence."""
     among = f"among {_dictionary(found)}"
     if not found.laws:
-        return f"No conserved quantity {among}: even the least changing one drifts by {found.nearest.drift:.2g} on held-out trajectories."
+        return (
+            f"No conserved quantity {among}: even the least changing one varies {found.nearest.drift:.2g} times as "
+            "much along held-out trajectories as between them."
+        )
     many = len(found.laws)
     head = "One conserved quantity" if many == 1 else f"{many} functionally independent conserved quantities"
     listed = ", ".join(f"{law.expression} (drift {law.assessment.drift:.1e})" for law in found.laws)

@@ -163,7 +163,7 @@ def search(
     probes
         Numbers of fitted samples at which gradients are compared.
     """
-    whole, weights, eigenvalues, space = _null_space(fitting, level, together)
+    whole, eigenvalues, space = _null_space(fitting, level, together)
     spectrum = Spectrum(degree, level.exact, together, eigenvalues, space[:, 0])
     space = space[:, eigenvalues < level.kept]
     if space.shape[1] == 0 or room <= 0:
@@ -187,7 +187,7 @@ def search(
     return found, spectrum
 
 
-def _null_space(samples: Samples, level: Level, together: bool) -> tuple[Problem, Array, Array, Array]:
+def _null_space(samples: Samples, level: Level, together: bool) -> tuple[Problem, Array, Array]:
     weights = np.ones(samples.features.shape[:2])
     whole = problem(samples, level.sigma, weights, together)
     eigenvalues, vectors = whole.solve()
@@ -198,7 +198,7 @@ def _null_space(samples: Samples, level: Level, together: bool) -> tuple[Problem
         weights = sampson_weights(samples, kept, level.sigma)
         whole = problem(samples, level.sigma, weights, together)
         eigenvalues, vectors = whole.solve()
-    return whole, weights, eigenvalues, vectors
+    return whole, eigenvalues, vectors
 
 
 def _kept_on(choosing: Samples, space: Array, level: Level, together: bool) -> Array:

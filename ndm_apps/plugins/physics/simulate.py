@@ -170,7 +170,7 @@ def integrate(system: System, initial: Array, time: Array) -> Array:
     """
     derivative = right_hand_side(system)
     rates = derivative(initial.T)
-    for number in np.flatnonzero(~np.isfinite(rates).all(axis=0)):
+    for number in np.flatnonzero(~np.isfinite(rates).all(axis=0)).tolist():
         raise _failure(system, initial, number, "its equations give no finite number at the start")
     try:
         return _integrate(derivative, initial, time)

@@ -90,7 +90,7 @@ def test_what_cannot_be_simulated_is_told(wrong, says):
 
 def test_a_stiff_system_is_given_up(monkeypatch):
     monkeypatch.setattr("ndm_apps.plugins.physics.simulate.MOST_EVALUATIONS", 500)
-    with pytest.raises(InputError, match="trajectory 0 .* more than 500 evaluations"):
+    with pytest.raises(InputError, match=r"trajectory 0 .* more than 500 evaluations"):
         simulate(system({"x": "-1e5*(x - cos(x))"}, {"x": (1.0, 2.0)}), 0.0, 0)
 
 
