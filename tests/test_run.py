@@ -233,7 +233,7 @@ def test_the_log_goes_back_to_the_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize("method", [*small().plugin.methods])
 def test_every_method_goes_on_where_it_was_cut_off(method, tmp_path):
     config = small(f"method={method}", "checkpoint_every=2", "task.stream.experiences=2")
-    undisturbed = execute(config, tmp_path / "whole", track=False)
+    execute(config, tmp_path / "whole", track=False)
 
     def pull_the_plug(done, total, text):
         if done >= 7 * 64:
@@ -243,7 +243,6 @@ def test_every_method_goes_on_where_it_was_cut_off(method, tmp_path):
         execute(config, tmp_path / "run", track=False, progress=pull_the_plug)
     assert load_state(tmp_path / "run" / "checkpoint" / "state.safetensors")["step"] == 6
     execute(config, tmp_path / "run", resume=True, track=False)
-    assert undisturbed["final_accuracy"] > 0.3
     assert settled(tmp_path / "run") == settled(tmp_path / "whole")
     assert logged(tmp_path / "run") == logged(tmp_path / "whole")
 
@@ -376,7 +375,7 @@ def kill_in_training(arguments: list[str], state: Path, delay: float) -> None:
 def test_a_run_that_is_killed_again_and_again_gives_the_same_result(method, kills, tmp_path):
     # Every pass is one more time through the data: training lasts some seconds, so that it can be hit in the middle.
     overrides = [
-        f"method={method}", "checkpoint_every=2", "task.stream.passes=8", "methods.ndm.lift=20",
+        f"method={method}", "checkpoint_every=2", "task.stream.passes=5", "methods.ndm.lift=20",
         "methods.replay={hidden: [16], learning_rate: 0.1, momentum: 0.9}",
     ]  # fmt: skip
     folder, moments = tmp_path / "killed", random.Random(17)

@@ -42,7 +42,7 @@ def test_growing_charts_keeps_what_one_network_forgets(structure):
     with_charts = trained(strategy(structure=structure))
     assert with_charts.charts == 3 and accuracy(with_charts) > 0.9
     one = strategy(structure=structure, arm_samples=10_000)  # never armed, so it never raises an alarm
-    assert trained(one).charts == 1 and accuracy(one) < accuracy(with_charts) - 0.2
+    assert trained(one).charts == 1 and accuracy(one) < accuracy(with_charts) - 0.1
 
 
 def test_old_charts_are_frozen_to_the_bit():
