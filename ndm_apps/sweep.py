@@ -230,7 +230,8 @@ def send(path: Path, *, warn: Callable[[str], None] = print) -> list[bool]:
     """
     held = []
     sweeps = {file.parent for file in path.rglob("sweep.json")}
-    for folder in sorted(file.parent for file in path.rglob("config.yaml")):
+    # MLflow's own copies of runs, which may lie below the same folder, have no log.
+    for folder in sorted(file.parent for file in path.rglob("metrics.jsonl")):
         config = load_config(folder / "config.yaml")
         parent = None
         if folder.parent in sweeps:
