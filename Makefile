@@ -21,11 +21,17 @@ bench-continual: $(READY)
 	$(BIN)/python -m tests.plugins.continual.bench_throughput
 
 # The tables and the picture that README cites, from nothing.
+SYSTEMS := harmonic_oscillator isotropic_oscillator_2d pendulum henon_heiles damped_oscillator lorenz
 results: $(READY)
-	rm -rf results/runs/readme-digits
+	rm -rf results/runs/readme-digits results/runs/readme-physics
 	$(BIN)/ndm sweep continual/digits --out results/runs/readme-digits --table results/continual/digits.csv
 	cp results/runs/readme-digits/summary.md results/continual/digits.md
 	cp results/runs/readme-digits/ndm-seed0/figures/timeline.svg results/continual/digits-timeline.svg
+	for system in $(SYSTEMS); do \
+	  $(BIN)/ndm sweep physics/$$system --set task.noise=0.0,0.01 --out results/runs/readme-physics/$$system || exit 1; \
+	done
+	$(BIN)/ndm report results/runs/readme-physics --table results/physics/laws.csv
+	cp results/runs/readme-physics/summary.md results/physics/laws.md
 
 clean:
 	rm -rf $(VENV) results/runs

@@ -24,9 +24,9 @@ SMALL = ("methods.ndm.lift=20", "task.stream.batch_size=64")
 
 
 def settled(folder: Path) -> dict:
-    """The result without what differs from one time to the next."""
+    """The result without what differs from one time to the next (the checkout may be edited meanwhile)."""
     result = json.loads((folder / "result.json").read_text())
-    return {key: value for key, value in result.items() if key not in ("seconds", "peak_memory_mb")}
+    return {key: value for key, value in result.items() if key not in ("seconds", "peak_memory_mb", "git")}
 
 
 def logged(folder: Path) -> list[dict]:

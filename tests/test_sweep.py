@@ -158,7 +158,7 @@ def test_folders_that_are_no_sweeps_are_refused(tmp_path, quick):
 
 def settled(folder, label):
     result = json.loads((folder / label / "result.json").read_text())
-    return {key: value for key, value in result.items() if key not in ("seconds", "peak_memory_mb")}
+    return {key: value for key, value in result.items() if key not in ("seconds", "peak_memory_mb", "git")}
 
 
 def test_real_runs_give_the_same_whatever_the_number_of_jobs_and_resume(tmp_path, monkeypatch):

@@ -19,6 +19,8 @@ from avalanche.benchmarks.scenarios.online import OnlineCLExperience
 from avalanche.benchmarks.utils import AvalancheDataset
 from avalanche.benchmarks.utils.data_attribute import DataAttribute
 from avalanche.benchmarks.utils.flat_data import FlatData
+from avalanche.evaluation.metric_definitions import GenericPluginMetric
+from avalanche.training.plugins import EvaluationPlugin
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -60,8 +62,30 @@ class ResidentLoader:
 class ResidentBatches:
     """Mixin for Avalanche strategies: load mini-batches from memory wherever the dataset is tensors underneath.
 
-    Put it before the strategy in the list of bases. Datasets with transforms go through Avalanche's own loader.
+    Put it before the strategy in the list of bases. Datasets with transforms go through Avalanche's own loader. An
+    evaluator that measures nothing in training is not asked during it (Avalanche asks ten times a mini-batch).
     """
+
+    _everyone: list[Any] | None = None
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Train as Avalanche does, and return the last metrics."""
+        self._everyone = self.plugins
+        if _idles_in_training(self.evaluator):
+            self.plugins = [plugin for plugin in self._everyone if plugin is not self.evaluator]
+        try:
+            return super().train(experiences, eval_streams, **kwargs)
+        finally:
+            self.plugins, self._everyone = self._everyone, None
+
+    def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
+        """Evaluate as Avalanche does, also in the midst of training, and return the last metrics."""
+        present = self.plugins
+        self.plugins = self._everyone or present
+        try:
+            return super().eval(exp_list, **kwargs)
+        finally:
+            self.plugins = present
 
     def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
         """Set ``self.dataloader`` for training."""
@@ -78,6 +102,21 @@ class ResidentBatches:
             super().make_eval_dataloader(**kwargs)
         else:
             self.dataloader = ResidentLoader(tensors, self.eval_mb_size)
+
+
+_TRAINING_HOOKS = [
+    name for name in dir(GenericPluginMetric) if name.startswith(("before_", "after_")) and "eval" not in name
+]
+
+
+def _idles_in_training(evaluator: EvaluationPlugin) -> bool:
+    """Whether none of its metrics and loggers has anything to do in training, as far as is known of their classes."""
+
+    def idles(metric: Any) -> bool:
+        own = (getattr(type(metric), name, None) is not getattr(GenericPluginMetric, name) for name in _TRAINING_HOOKS)
+        return isinstance(metric, GenericPluginMetric) and metric._mode == "eval" and not any(own)
+
+    return type(evaluator) is EvaluationPlugin and not evaluator.loggers and all(map(idles, evaluator.metrics))
 
 
 def resident_tensors(dataset: Any) -> tuple[Tensor, ...] | None:
