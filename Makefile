@@ -18,7 +18,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench-continual: $(READY)
-	$(BIN)/python -m tests.plugins.continual.bench_throughput
+	$(BIN)/python -m tests.plugins.continual.bench_throughput --write
 
 # The tables and the picture that README cites, from nothing.
 SYSTEMS := harmonic_oscillator isotropic_oscillator_2d pendulum henon_heiles damped_oscillator lorenz
@@ -31,7 +31,7 @@ results: $(READY)
 	  $(BIN)/ndm sweep physics/$$system --set task.noise=0.0,0.01 --out results/runs/readme-physics/$$system || exit 1; \
 	done
 	$(BIN)/ndm report results/runs/readme-physics --table results/physics/laws.csv
-	cp results/runs/readme-physics/summary.md results/physics/laws.md
+	$(BIN)/ndm report results/runs/readme-physics --table results/physics/laws.md
 
 clean:
 	rm -rf $(VENV) results/runs

@@ -197,7 +197,9 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the sweep; one that exists is completed.")
     ] = None,
-    table: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the table to this .csv file.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the table to this file (.csv or .md).")
+    ] = None,
     no_track: NoTrackOption = False,
 ) -> None:
     """Run methods x settings x seeds and compare them.
@@ -234,7 +236,7 @@ def report_(
         list[Path], typer.Argument(metavar="PATH...", help="Folders of runs or sweeps, or folders above them.")
     ],
     table: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the table of all runs found to this .csv file.")
+        Path | None, typer.Option(metavar="FILE", help="Write the table of all runs found to this file (.csv or .md).")
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="Send to MLflow what it has not got yet.")] = False,
 ) -> None:
@@ -258,7 +260,7 @@ def report_(
         shown = report.compare([r for r in results if domain_of(r.get("config") or {}) == domain])
         terminal.table(shown)
         if table is not None:
-            shown.to_csv(table)
+            shown.save(table)
     for path in paths:
         write = report.write_run_page if (path / "config.yaml").is_file() else report.write_sweep_page
         typer.echo(f"report: {write(path)}")
@@ -369,7 +371,7 @@ def _sweep(
         shown = report.compare(results)
         terminal.table(shown)
         if table is not None:
-            shown.to_csv(table)
+            shown.save(table)
         typer.echo(f"report: {folder / 'report.html'}")
     return not failed
 

@@ -16,7 +16,7 @@ COMMON = frozenset({"seed", "seconds", "peak_memory_mb"})  # numbers of result.j
 
 
 def load_results(paths: Iterable[Path | str], on_problem: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """Read the finished runs at or below some folders.
+    """Read the finished runs at or below some folders; copies of results without their run are passed over.
 
     Parameters
     ----------
@@ -32,7 +32,12 @@ def load_results(paths: Iterable[Path | str], on_problem: Callable[[str], None] 
         found through two of the paths is listed once.
     """
     tell = on_problem or (lambda text: warnings.warn(text, RuntimeWarning, stacklevel=2))
-    found = {file.resolve(): file for path in paths for file in Path(path).rglob("result.json")}
+    found = {
+        file.resolve(): file
+        for path in paths
+        for file in Path(path).rglob("result.json")
+        if (file.parent / "config.yaml").is_file() and (file.parent / "metrics.jsonl").is_file()  # no copy of MLflow's
+    }
     results = []
     for file in sorted(found.values()):
         try:

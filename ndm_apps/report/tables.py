@@ -75,6 +75,10 @@ class Table:
             writer.writerow(line)
         return write_text(Path(path), stream.getvalue())
 
+    def save(self, path: Path | str) -> Path:
+        """Write the table as Markdown if the file is to end in ``.md``, else as CSV."""
+        return write_text(Path(path), self.to_markdown()) if Path(path).suffix == ".md" else self.to_csv(path)
+
     def to_markdown(self) -> str:
         """Return a Markdown table; best values are bold."""
         lines = [self.headings(), ["---"] * len(self.by) + ["---:"] * (1 + len(self.columns))]
