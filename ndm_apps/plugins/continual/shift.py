@@ -204,10 +204,11 @@ class ShiftDetector(nn.Module):
         _, _, axes = torch.linalg.svd(centred, full_matrices=False)
         self._axes = axes[: min(self.dimension, len(axes))].T.contiguous()
         z, r = self._embed(x)
-        prior = torch.cov(z.T).reshape(self._axes.shape[1], -1)
-        # Directions without any variance (constant features, fewer samples than dimensions) still need some.
-        floor = 1e-3 * prior.diagonal().mean().clamp(min=torch.finfo(x.dtype).eps)
-        self._prior = prior + floor * torch.eye(len(prior), dtype=x.dtype)
+        # In principal coordinates the covariance is diagonal. Directions without any variance (constant features, fewer
+        # samples than dimensions) still need some.
+        variance = z.var(0)
+        floor = 1e-3 * variance.mean().clamp(min=torch.finfo(x.dtype).eps)
+        self._prior = torch.diag(variance + floor)
         self.atlas.grow(self._new_chart())
         self._learn(z, r, labels, torch.zeros(len(z), dtype=torch.long), record=False)
 

@@ -1,0 +1,42 @@
+"""README claims nothing that is not on disk, and shows no command that does not exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ndm_apps import shipped
+from ndm_apps.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("table", ["results/continual/digits.md", "results/physics/laws.md"])
+def test_tables_are_those_on_disk(table):
+    assert (ROOT / table).read_text().strip() in README
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links and all((ROOT / link).exists() for link in links if not link.startswith("https://"))
+
+
+def test_commands_and_configs_exist():
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert {name.strip("_") for name in re.findall(r"^ndm (\w+)", README, re.M)} <= commands
+    assert set(re.findall(r"^ndm (?:run|sweep) (\w+/\w+)", README, re.M)) <= set(shipped.names("configs"))
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"make ([\w-]+)", README)) <= targets | {"s"}
+
+
+def test_python_doors_open():
+    import torch
+
+    code = re.search(r"```python\n(.*?)```", README, re.S)[1]
+    noise = torch.Generator().manual_seed(0)
+    stream = [torch.randn(32, 6, generator=noise) for _ in range(12)]
+    exec(compile(code, "README.md", "exec"), {"stream": stream})
