@@ -196,5 +196,9 @@ class NaturalGradientReadout(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _apply(self, fn: Any, recurse: bool = True) -> NaturalGradientReadout:
-        self._solution = None
-        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
+        before = self.gram.device, self.gram.dtype
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # A move to where it is already (training loops ask for it all the time) costs no new solution.
+        if (self.gram.device, self.gram.dtype) != before:
+            self._solution = None
+        return self
