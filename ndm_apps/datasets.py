@@ -190,7 +190,10 @@ def _arrays(
     digest = hashlib.sha256()
     parts = []
     for x, y in ((x_train, y_train), (x_test, y_test)):
-        x = np.ascontiguousarray(x, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            x = np.ascontiguousarray(x, dtype=np.float32)
+        if not np.isfinite(x).all():
+            raise InputError(f"{source}: sample {int(np.argwhere(~np.isfinite(x))[0][0])} is not finite in float32")
         y = np.searchsorted(labels, y).astype(np.int64)
         digest.update(x)
         digest.update(y)

@@ -91,7 +91,9 @@ def validate(schema: type[SchemaType], source: Source, prefix: tuple[str, ...] =
     """
     data = source.get(prefix)
     try:
-        return schema.model_validate_json(json.dumps(data, allow_nan=False))
+        return schema.model_validate_json(
+            json.dumps(data, allow_nan=False), context={"folder": source.place(prefix).folder}
+        )
     except ValidationError as error:
         flaws = [_flaw(e, data) for e in error.errors(include_url=False)]
     except InputError as error:

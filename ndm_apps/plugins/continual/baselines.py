@@ -128,6 +128,11 @@ class ResidentLDA(ResidentBatches, StreamingLDA):
     replay = None
     _STATE = ("muK", "cK", "Sigma", "num_updates")
 
+    def __init__(self, *, dtype: torch.dtype = torch.float32, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name in ("muK", "cK", "Sigma", "Lambda"):
+            setattr(self, name, getattr(self, name).to(dtype))
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""
         return {name: getattr(self, name) for name in self._STATE}

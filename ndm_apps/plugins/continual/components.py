@@ -19,8 +19,9 @@ class Component(nn.Module):
     .. math:: \kappa(x) = (|z|^2 - d) + n_{\text{eff}} (r / \bar r - 1),
 
     with :math:`z` the whitened embedding (the first term is the scaled scalar curvature of the chart's conformal
-    metric), :math:`r` the squared distance from the embedding's subspace and :math:`n_{\text{eff}} = 2 \bar r^2 /
-    \operatorname{Var} r`. On the component's own data both terms have mean zero.
+    metric; the second is no curvature), :math:`r` the squared distance from the embedding's subspace and
+    :math:`n_{\text{eff}} = 2 \bar r^2 / \operatorname{Var} r`. On the component's own data the second has mean zero,
+    and so has the first up to the shrinkage of the covariance towards its prior: a wider prior makes it negative.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Component(nn.Module):
         """Return conformal p-values of scores among the component's own past ones.
 
         ``(#{past >= score} + tie) / (m + 1)``, ``tie`` uniform on [0, 1], raised by one standard error so that it
-        holds given these particular past scores and not only on average over them.
+        holds given most sets of past scores (about four in five) and not only on average over them.
         """
         past = torch.tensor(list(self.scores), dtype=score.dtype, device=score.device)
         m = len(past)
@@ -98,7 +99,6 @@ class WatchingChart(nn.Module):
         self.calibration = calibration
         self.labels: list[int] = []
         self.components = nn.ModuleList()
-        self.forming = True
 
     def component(self, label: int) -> Component:
         """Return the component of a label, made if need be."""
@@ -121,14 +121,6 @@ class WatchingChart(nn.Module):
     def energy(self, z: Tensor) -> Tensor:
         """Return the lowest energy among the components, ``(batch, d) -> (batch,)``."""
         return torch.stack([component.chart.energy(z) for component in self.components]).amin(0)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Return what is no tensor, for ``state_dict``."""
-        return {"labels": list(self.labels), "forming": self.forming, "calibration": self.calibration}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`get_extra_state` returned."""
-        self.forming, self.calibration = state["forming"], state["calibration"]
 
     def grow_to(self, labels: list[int]) -> None:
         """Make empty components for the given labels, in order, so that a state can be loaded into them."""

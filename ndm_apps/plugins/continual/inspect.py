@@ -62,6 +62,8 @@ def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[st
 @torch.no_grad()
 def _scalar_curvature(learner: TrainedNDMStrategy, x: torch.Tensor) -> list[dict[str, Any]]:
     """Return mean and standard deviation of the learned metrics' scalar curvature, by chart and layer."""
+    x = x.to(learner.device)
+    learner.model.to(learner.device)
     home, z = learner.model.route(x), learner.model.scaling(x)
     rows = []
     for number in home.unique().tolist():

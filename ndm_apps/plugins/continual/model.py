@@ -55,7 +55,8 @@ class RandomLift(nn.Module):
 class NDMClassifier(nn.Module):
     """Classify with a closed-form natural-gradient read-out in a metric accumulated over the stream.
 
-    Nothing depends on the order of the samples, so nothing is forgotten, and no boundary needs to be known.
+    Given the immersion, nothing depends on the order of the samples: nothing is forgotten, and no boundary needs to be
+    known.
 
     Parameters
     ----------
@@ -114,9 +115,10 @@ class NDMClassifier(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The immersion and the read-out take their size from the first mini-batch: make room before the copy.
+        self.readout = None
         for name in ("mean", "scale", "weight", "bias"):
-            if prefix + "immersion." + name in state_dict:
-                setattr(self.immersion, name, torch.empty_like(state_dict[prefix + "immersion." + name]))
+            saved = state_dict.get(prefix + "immersion." + name)
+            setattr(self.immersion, name, None if saved is None else torch.empty_like(saved))
         if self.immersion.fitted:
             self._make_readout(torch.empty(0, sum(self.immersion.weight.shape)))
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -71,7 +71,7 @@ class ResidentBatches:
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Train as Avalanche does, and return the last metrics."""
         self._everyone = self.plugins
-        if _idles_in_training(self.evaluator):
+        if idles_in_training(self.evaluator):
             self.plugins = [plugin for plugin in self._everyone if plugin is not self.evaluator]
         try:
             return super().train(experiences, eval_streams, **kwargs)
@@ -109,7 +109,7 @@ _TRAINING_HOOKS = [
 ]
 
 
-def _idles_in_training(evaluator: EvaluationPlugin) -> bool:
+def idles_in_training(evaluator: EvaluationPlugin) -> bool:
     """Whether none of its metrics and loggers has anything to do in training, as far as is known of their classes."""
 
     def idles(metric: Any) -> bool:

@@ -111,7 +111,6 @@ def build_learner(settings: Settings, stream: Stream, context: RunContext) -> Le
                 shrinkage=settings.shrinkage,
                 seed=context.seed,
                 detector=detector,
-                predict_in_training=False,
                 **common,
             )
         case TrainedNDMSettings():
@@ -129,6 +128,7 @@ def build_learner(settings: Settings, stream: Stream, context: RunContext) -> Le
             )
         case StreamingLDASettings():
             return ResidentLDA(
+                dtype=stream.x.dtype,
                 slda_model=torch.nn.Flatten(),
                 criterion=torch.nn.CrossEntropyLoss(),
                 input_size=features,
@@ -184,12 +184,13 @@ def _result(
     shift = None
     if watches:
         shift = shift_scores(stream.shifts, learner.alarms, max_delay=task.max_delay, samples=len(stream))
+        shift["tested"] = learner.detector.samples_tested / len(stream)
     scores = accuracy_scores(matrix, stream.starts)
     values = {
         **scores,
         "accuracy_matrix": matrix,
         "charts": learner.charts,
-        "parameters": sum(tensor.numel() for tensor in tensors if tensor.is_floating_point()),
+        "parameters": _parameters(learner),
         "memory_mb": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20,
         "stored_exemplars": exemplars,
         "samples_seen": len(stream),
@@ -205,6 +206,15 @@ def _result(
         model=_exportable(learner),
         example=stream.tests[0][0][:4],
     )
+
+
+def _parameters(learner: Learner) -> int:
+    """Return the number of learnt weights that a prediction uses (what is kept for learning on is in memory_mb)."""
+    if isinstance(learner, ResidentLDA):
+        return learner.muK.numel() + learner.Sigma.numel()
+    if isinstance(learner, NDMStrategy):
+        return sum(part.numel() for part in learner.model.readout.solution())
+    return sum(parameter.numel() for parameter in learner.model.parameters())
 
 
 def _exportable(learner: Learner) -> torch.nn.Module | None:

@@ -17,6 +17,9 @@ def accuracy_scores(matrix: Sequence[Sequence[float]], starts: Sequence[int]) ->
         \text{forgetting} = \operatorname{mean}_{s_j<T} \big(\max_{s_j\le i<T} a_{ij} - a_{Tj}\big), \quad
         \text{backward transfer} = \operatorname{mean}_{s_j<T} (a_{Tj} - a_{s_j j}).
 
+    With hidden boundaries a stop is evaluated after the mini-batch that contains it, which may hold samples of the next
+    experience already.
+
     Parameters
     ----------
     matrix

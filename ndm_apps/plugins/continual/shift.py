@@ -16,6 +16,10 @@ _POWERS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
 _SUSPICION = 2.0  # wealth above which samples wait in quarantine instead of being learnt
 _QUARANTINE = 256  # most samples held at a time
 _FOREIGN = 0.1  # p-value below which a sample is foreign to every known component
+_PIECE = 16  # samples taken at a time
+# A new chart is given up if a smaller share of its burn-in was foreign; of an old distribution about 0.1 is.
+_PROBATION = 0.25
+_PATIENCE = 2  # times the samples its components need: how long tests wait for a new chart to form
 # A component with a smaller share of its chart is not waited for: so few foreign samples do not build up wealth.
 _NEGLIGIBLE = 0.05
 
@@ -31,16 +35,18 @@ class ShiftDetector(nn.Module):
     .. math:: M_j \leftarrow \max(M_j, 1)\, \kappa_j\, p^{\kappa_j - 1},
 
     and an alarm is raised when their mean reaches ``threshold``: with valid independent p-values, on average at most
-    one false alarm per ``threshold`` samples. Samples under suspicion wait in quarantine and are learnt once the
-    suspicion clears; at an alarm the foreign ones among them found a new chart. The test never looks at labels; they
-    only name the components at learning, and may be left out.
+    one false alarm per ``threshold`` samples tested. Samples under suspicion wait in quarantine and are learnt once the
+    suspicion clears; at an alarm the foreign ones among them found a new chart. A chart whose burn-in turns out not to
+    be foreign is given up again. No p-value depends on labels: they name the components in which samples are learnt,
+    and may be left out.
 
     Parameters
     ----------
     dimension
         Chart dimension d: principal components of the first samples (fewer if the samples have fewer features).
     warmup
-        Samples that fix the embedding. They are held in memory until then, afterwards no sample is.
+        Samples that fix the embedding. They are held in memory until then; later, at most 257 embedded ones are, while
+        a shift is suspected.
     threshold
         Wealth at which an alarm is raised.
     calibration, arm_scores, arm_samples
@@ -55,6 +61,8 @@ class ShiftDetector(nn.Module):
     ----------
     alarms
         Sample indices at which an alarm was raised.
+    samples_seen, samples_tested
+        How many samples came in, and how many of them were tested (none are while a chart forms).
     drift_detected
         Whether the last :meth:`update` raised one.
     wealth, peak_wealth
@@ -64,7 +72,8 @@ class ShiftDetector(nn.Module):
 
     References
     ----------
-    Vovk, Gammerman and Shafer 2005 (conformal martingales); Hyvarinen 2005 (the score that the scaled curvature is).
+    Vovk, Gammerman and Shafer 2005 (conformal martingales); Shin, Ramdas and Rinaldo 2023, arXiv:2203.03532
+    (e-detectors and their average run length); Hyvarinen 2005 (the score that the scaled curvature is).
 
     Examples
     --------
@@ -112,7 +121,9 @@ class ShiftDetector(nn.Module):
         self.drift_detected = False
         self.peak_wealth = 1.0
         self.samples_seen = 0
-        self._burning = 0
+        self.samples_tested = 0
+        self._burning = self._foreign = self._patience = 0
+        self._founders: list[int] = []
         self._ties = torch.Generator().manual_seed(seed)
         self._wealths = [1.0] * len(_POWERS)
         self.register_buffer("_centre", None)
@@ -152,11 +163,15 @@ class ShiftDetector(nn.Module):
         x, labels = self._checked(x, labels)
         before = len(self.alarms)
         self.peak_wealth = self.wealth
-        if self._centre is None:
-            self._warm_up(x, labels)
-        else:
-            self._test_and_learn(*self._embed(x), labels)
-        self.samples_seen += len(x)
+        if self._centre is None and len(x):
+            room = self.warmup - sum(len(held) for held, _ in self._waiting)
+            self._warm_up(x[:room], labels[:room])
+            x, labels = x[room:], labels[room:]
+        if len(x):
+            # What is known, and whether to test, changes between pieces only: keep them short.
+            for part, names in zip(x.split(_PIECE), labels.split(_PIECE), strict=True):
+                self._test_and_learn(*self._embed(part), names)
+                self.samples_seen += len(part)
         self.drift_detected = len(self.alarms) > before
         return self.drift_detected
 
@@ -181,20 +196,24 @@ class ShiftDetector(nn.Module):
     def _checked(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         if x.ndim < 2:
             raise ValueError(f"x: got shape {tuple(x.shape)}, must be (batch, features...)")
-        x = x.flatten(1).to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-        known = self._centre if self._centre is not None else (self._waiting[0][0][0] if self._waiting else None)
-        if known is not None and x.shape[1] != len(known):
-            raise ValueError(f"x: got {x.shape[1]} features per sample, earlier samples had {len(known)}")
+        x = x.detach().cpu().flatten(1)
+        earlier = self._centre if self._centre is not None else (self._waiting[0][0][0] if self._waiting else None)
+        if earlier is not None and x.shape[1] != len(earlier):
+            raise ValueError(f"x: got {x.shape[1]} features per sample, earlier samples had {len(earlier)}")
+        x = x.to(earlier.dtype if earlier is not None else torch.float64 if x.dtype == torch.float64 else torch.float32)
         finite = x.isfinite().all(1)
         if not finite.all():
             raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the batch is not finite")
         labels = torch.zeros(len(x), dtype=torch.long) if labels is None else labels
-        if labels.shape != (len(x),):
-            raise ValueError(f"labels: got shape {tuple(labels.shape)}, must be ({len(x)},)")
-        return x, labels
+        if labels.shape != (len(x),) or labels.is_floating_point():
+            raise ValueError(
+                f"labels: got {labels.dtype} of shape {tuple(labels.shape)}, must be integers of shape ({len(x)},)"
+            )
+        return x, labels.cpu()
 
     def _warm_up(self, x: Tensor, labels: Tensor) -> None:
         self._waiting.append((x, labels))
+        self.samples_seen += len(x)
         if sum(len(held) for held, _ in self._waiting) < self.warmup:
             return
         x, labels = (torch.cat(column) for column in zip(*self._waiting, strict=True))
@@ -211,6 +230,7 @@ class ShiftDetector(nn.Module):
         self._prior = torch.diag(variance + floor)
         self.atlas.grow(self._new_chart())
         self._learn(z, r, labels, torch.zeros(len(z), dtype=torch.long), record=False)
+        self._begin_forming()
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return chart coordinates ``(batch, d)`` and squared distance from their subspace ``(batch,)``."""
@@ -227,38 +247,48 @@ class ShiftDetector(nn.Module):
     def _armed(self, component: Component) -> bool:
         return len(component.scores) >= self.arm_scores
 
+    def _begin_forming(self) -> None:
+        """Wait for the components that the newest chart has now, but not for ever."""
+        self._founders = list(self.atlas.charts[-1].labels)
+        self._patience = _PATIENCE * len(self._founders) * (self.arm_samples + self.arm_scores)
+
     def _forming(self) -> bool:
-        """Whether some chart still has a component to arm: until then its own samples would look foreign."""
-        return any(
-            not self._armed(component) and component.count > _NEGLIGIBLE * sum(c.count for c in chart.components)
-            for chart in self.atlas.charts
-            if chart.forming
-            for component in chart.components
-        )
+        """Whether the newest chart has components to arm first: till then its own samples would look foreign."""
+        if self._burning or self._patience <= 0:
+            return self._burning > 0
+        newest = self.atlas.charts[-1]
+        enough = _NEGLIGIBLE * sum(component.count for component in newest.components)
+        founding = [newest.component(label) for label in self._founders if label in newest.labels]
+        return any(not self._armed(component) and component.count > enough for component in founding)
 
     def _test_and_learn(self, z: Tensor, r: Tensor, labels: Tensor) -> None:
         armed = [component for component in self._components() if self._armed(component)]
         testing = bool(armed) and not self._forming()
+        self._patience -= len(z)
         p = torch.zeros(len(z), dtype=torch.float64)
         if armed:
             ties = torch.rand(len(z), len(armed), generator=self._ties, dtype=torch.float64)
             scores = (component.curvature(z, r).double() for component in armed)
             p = torch.stack([c.p_value(s, t) for c, s, t in zip(armed, scores, ties.T, strict=True)]).amax(0)
         home = self._homes(z, labels)
-        learnt, burnt = [], []
+        learnt, burnt, burnt_in = [], [], False
         for i, p_i in enumerate(p.tolist()):
             if self._burning:
                 # The new chart takes what is foreign to the old ones, and what it explains better.
                 if p_i < _FOREIGN:
                     home[i] = len(self.atlas.charts) - 1
+                    self._foreign += 1
                 burnt.append(i)
                 self._burning -= 1
-            elif testing:
+                burnt_in = not self._burning
+            elif testing and not burnt_in:
+                self.samples_tested += 1
                 self._bet(max(p_i, 1e-12))
                 self.peak_wealth = max(self.peak_wealth, self.wealth)
                 self._quarantine.append((z[i], r[i], int(labels[i]), p_i))
                 if self.wealth >= self.threshold:
                     self._alarm(self.samples_seen + i)
+                    home = self._homes(z, labels)  # the new chart may know some of the labels now
                 elif max(self._wealths) <= _SUSPICION or len(self._quarantine) > _QUARANTINE:
                     self._cleared += self._quarantine
                     self._quarantine = []
@@ -271,6 +301,16 @@ class ShiftDetector(nn.Module):
         for chosen, record in ((learnt, True), (burnt, False)):
             if chosen:
                 self._learn(z[chosen], r[chosen], labels[chosen], home[chosen], record=record)
+        if burnt_in:
+            self._end_burn_in()
+
+    def _end_burn_in(self) -> None:
+        """Keep the new chart if what followed its alarm was foreign indeed; else it was a few outliers."""
+        if self._foreign < _PROBATION * self.burn_in:
+            self.atlas.remove(len(self.atlas.charts) - 1)
+            self._patience = 0
+        else:
+            self._begin_forming()
 
     def _bet(self, p: float) -> None:
         self._wealths = [max(m, 1.0) * k * p ** (k - 1) for m, k in zip(self._wealths, _POWERS, strict=True)]
@@ -310,7 +350,7 @@ class ShiftDetector(nn.Module):
                     newest.absorb(label, chart.give_up(label))
         home[new] = self.atlas.grow(newest)
         self._wealths = [1.0] * len(_POWERS)
-        self._burning = self.burn_in
+        self._burning, self._foreign = self.burn_in, 0
         self._learn(z, r, labels, home, record=False)
 
     @staticmethod
@@ -331,15 +371,15 @@ class ShiftDetector(nn.Module):
                 if record and component.count >= self.arm_samples:
                     component.scores.extend(component.curvature(z[here], r[here]).tolist())
                 component.update(z[here], r[here])
-            if chart.forming and not self._burning and all(self._armed(c) for c in chart.components):
-                chart.forming = False
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what is no tensor buffer, for ``state_dict``."""
         return {
             "alarms": list(self.alarms),
             "samples_seen": self.samples_seen,
-            "burning": self._burning,
+            "samples_tested": self.samples_tested,
+            "burn_in": [self._burning, self._foreign, self._patience],
+            "founders": list(self._founders),
             "wealths": list(self._wealths),
             "ties": self._ties.get_state(),
             "waiting": list(self._waiting),
@@ -350,7 +390,9 @@ class ShiftDetector(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` returned."""
         self.alarms = list(state["alarms"])
-        self.samples_seen, self._burning = state["samples_seen"], state["burning"]
+        self.samples_seen, self.samples_tested = state["samples_seen"], state["samples_tested"]
+        self._burning, self._foreign, self._patience = state["burn_in"]
+        self._founders = list(state["founders"])
         self._wealths = list(state["wealths"])
         self._ties.set_state(state["ties"])
         self._waiting = list(state["waiting"])
@@ -359,8 +401,7 @@ class ShiftDetector(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Charts and embedding appear as the stream goes on: make room for them before their tensors are copied.
         for name in ("_centre", "_axes", "_prior"):
-            if prefix + name in state_dict:
-                setattr(self, name, state_dict[prefix + name].clone())
+            setattr(self, name, state_dict[prefix + name].clone() if prefix + name in state_dict else None)
         self.atlas = Atlas()
         for labels in state_dict[prefix + "_extra_state"]["charts"]:
             chart = self._new_chart()

@@ -15,16 +15,18 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 
 from ndm_apps.plugins.continual.model import NDMClassifier
-from ndm_apps.plugins.continual.resident import ResidentBatches
+from ndm_apps.plugins.continual.resident import ResidentBatches, idles_in_training
 from ndm_apps.plugins.continual.shift import ShiftDetector
 
 
 class NDMStrategy(ResidentBatches, SupervisedTemplate):
     """Continual learning without boundaries, task labels, exemplars or pretraining.
 
-    Each mini-batch is first tested for a shift of the input distribution (charts grow at alarms), then learnt in one
-    exact natural-gradient step. What the learner knows does not depend on the order of the stream; the charts watch
-    it and tell when it changes. Experience boundaries and task labels are never looked at.
+    Each mini-batch adds to one metric, from which the read-out is solved in closed form (``solver="ridge"`` is the
+    exact natural-gradient step, ``"lda"`` linear discriminant analysis), and is tested for a shift of the input
+    distribution (charts grow at alarms). Given the immersion, which the first mini-batch fixes, what the learner knows
+    does not depend on the order of the stream; the charts watch it and tell when it changes. Experience boundaries and
+    task labels are never looked at.
 
     Parameters
     ----------
@@ -32,9 +34,6 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         As of :class:`~ndm_apps.plugins.continual.NDMClassifier`.
     detector
         A :class:`~ndm_apps.plugins.continual.ShiftDetector`, or None to switch detection off.
-    predict_in_training
-        Predict each mini-batch before learning it, for Avalanche's training metrics. This solves for the read-out
-        once a mini-batch; switched off, training metrics are not available.
     train_mb_size, eval_mb_size, device, plugins, evaluator, eval_every
         As of Avalanche's strategies. The stream is passed once: there is no ``train_epochs``.
 
@@ -64,7 +63,6 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         shrinkage: float = 1e-2,
         seed: int = 0,
         detector: ShiftDetector | None = None,
-        predict_in_training: bool = True,
         train_mb_size: int = 32,
         eval_mb_size: int | None = 512,
         device: str | torch.device = "cpu",
@@ -85,7 +83,8 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
             **kwargs,
         )
         self.detector = detector
-        self.predict_in_training = predict_in_training
+        # A prediction solves for the read-out: none is made for nobody.
+        self._predicts = bool(plugins) or not idles_in_training(self.evaluator)
 
     @property
     def alarms(self) -> list[int]:
@@ -99,6 +98,12 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
 
     def make_optimizer(self, **kwargs: Any) -> None:
         """Do nothing: the read-out is solved in closed form."""
+
+    def forward(self) -> Tensor:
+        """Return logits of the mini-batch; before anything has been learnt, one class for all."""
+        if self.model.readout is None:
+            return torch.zeros(len(self.mb_x), 1, device=self.device)
+        return super().forward()
 
     def criterion(self) -> Tensor:
         """Return the mean negative log-likelihood; infinite where the label has never been seen."""
@@ -115,9 +120,10 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
             self.mbatch = mbatch
             self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
-            if self.predict_in_training:
+            if self._predicts:
                 self._before_forward(**kwargs)
-                self.mb_output = self._predict()
+                with torch.no_grad():
+                    self.mb_output = self.forward()
                 self._after_forward(**kwargs)
                 self.loss = self.criterion()
             self._before_update(**kwargs)
@@ -127,12 +133,6 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
                 self.detector.update(self.mb_x.cpu(), self.mb_y.cpu())
             self._after_update(**kwargs)
             self._after_training_iteration(**kwargs)
-
-    @torch.no_grad()
-    def _predict(self) -> Tensor:
-        if self.model.readout is None:  # nothing learnt yet: all classes alike
-            return torch.zeros(len(self.mb_y), int(self.mb_y.max()) + 1, device=self.device)
-        return self.forward()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""

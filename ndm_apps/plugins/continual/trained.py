@@ -39,8 +39,8 @@ class NDMCharts(nn.Module):
     ) -> None:
         super().__init__()
         self.features, self.classes = features, classes
-        self.depth, self.structure = depth, structure
-        self.detector = detector
+        # No submodule: the detector stays on the CPU, in its own precision, wherever the networks are moved.
+        object.__setattr__(self, "detector", detector)
         self.scaling = RandomLift(0)
         self.networks = nn.ModuleList([NDM(features, classes, depth=depth, structure=structure)])
 
@@ -49,6 +49,11 @@ class NDMCharts(nn.Module):
         grown = copy.deepcopy(self.networks[-1])
         self.networks[-1].requires_grad_(False)
         self.networks.append(grown)
+
+    def shrink(self) -> None:
+        """Drop the present network, whose chart was given up, and go on with the one before."""
+        del self.networks[-1]
+        self.networks[-1].requires_grad_(True)
 
     def route(self, x: Tensor) -> Tensor:
         """Return the number of the network of each sample, ``(batch, ...) -> (batch,)``."""
@@ -69,6 +74,8 @@ class NDMCharts(nn.Module):
         for name in ("mean", "scale", "weight", "bias"):
             if prefix + "scaling." + name in state_dict:
                 setattr(self.scaling, name, torch.empty_like(state_dict[prefix + "scaling." + name]))
+        del self.networks[1:]
+        self.networks.requires_grad_(True)
         while f"{prefix}networks.{len(self.networks)}.head.weight" in state_dict:
             self.grow()
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -150,7 +157,7 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
         """Do nothing: optimisers come and go with charts, not with experiences."""
 
     def training_epoch(self, **kwargs: Any) -> None:
-        """Pass over the mini-batches once, several gradient steps each, with all of Avalanche's hooks."""
+        """Pass over the mini-batches once, several gradient steps each, without hooks of the backward pass."""
         for mbatch in self.dataloader:
             if self._stop_training:
                 break
@@ -160,38 +167,50 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
             if not self.model.scaling.fitted:
                 self.model.scaling.fit(self.mb_x)
             self.detector.update(self.mb_x.cpu(), self.mb_y.cpu())
-            while len(self.model.networks) < len(self.detector.atlas.charts):
-                self.model.grow()
-                self.optimizer = self._fresh_optimizer()
+            self._follow_charts()
+            self._before_forward(**kwargs)
+            with torch.no_grad():
+                self.mb_output = self.model(self.mb_x)
+            self._after_forward(**kwargs)
             here = self.model.route(self.mb_x) == len(self.model.networks) - 1
             x, y = self.model.scaling(self.mb_x[here]), self.mb_y[here]
+            self._before_update(**kwargs)
             for _ in range(self.steps if len(y) else 0):
                 self.optimizer.zero_grad()
-                self._before_forward(**kwargs)
                 logits, geometries = self.model.networks[-1](x)
-                self.mb_output = logits
-                self._after_forward(**kwargs)
                 self.loss = self._criterion(logits, y)
                 if self.weight:
                     self.loss = self.loss + self.weight * self.geometric(geometries).total
-                self._before_backward(**kwargs)
                 self.loss.backward()
-                self._after_backward(**kwargs)
-                self._before_update(**kwargs)
                 self.optimizer.step()
-                self._after_update(**kwargs)
+            self._after_update(**kwargs)
             self._after_training_iteration(**kwargs)
+
+    def _follow_charts(self) -> None:
+        """Have as many networks as the detector has charts."""
+        charts = max(1, len(self.detector.atlas.charts))
+        while len(self.model.networks) != charts:
+            if len(self.model.networks) < charts:
+                self.model.grow()
+            else:
+                self.model.shrink()
+            self.optimizer = self._fresh_optimizer()
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.networks[-1].parameters(), self.learning_rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "model": self.model.state_dict(),
+            "detector": self.detector.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         self.model.load_state_dict(state["model"])
+        self.detector.load_state_dict(state["detector"])
         self.model.to(self.device)
         self.optimizer = self._fresh_optimizer()
         self.optimizer.load_state_dict(state["optimizer"])

@@ -122,3 +122,10 @@ def test_batch_of_one_and_unseen_labels():
     learner.train(experiences("train", [(TASKS[0][0][:32], TASKS[0][1][:32])]), eval_streams=[])
     learner.train(online_experience(TASKS[0][0][:1], TASKS[0][1][:1], 1), eval_streams=[])
     assert accuracies(learner)[2] == 0.0
+
+
+def test_evaluation_before_any_training_and_between_experiences():
+    learner = strategy(eval_every=1)
+    learner.train(experiences("train", TASKS[:2]), eval_streams=[experiences("test", TESTS)])
+    assert min(accuracies(learner)[:2]) > 0.95
+    assert max(accuracies(strategy())) < 0.6  # nothing learnt: every sample is taken for class 0

@@ -5,6 +5,7 @@ from ndm_apps.plugins.continual import ShiftDetector
 from ndm_apps.plugins.continual.resident import experiences
 from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
 
+from avalanche.evaluation.metrics import accuracy_metrics  # isort: skip
 from avalanche.training.plugins import EvaluationPlugin  # isort: skip
 
 SILENT = EvaluationPlugin(loggers=[])
@@ -68,3 +69,21 @@ def test_state_round_trip_is_exact():
     second.load_state_dict(first.state_dict())
     trained(second, TASKS[2:])
     assert torch.equal(second.model(TEST[0]), whole.model(TEST[0])) and second.alarms == whole.alarms
+
+
+def test_avalanche_metrics_on_a_stream_that_recurs():
+    learner = strategy()
+    learner.evaluator = EvaluationPlugin(accuracy_metrics(epoch=True), loggers=[])
+    learner.plugins = [learner.evaluator if plugin is SILENT else plugin for plugin in learner.plugins]
+    shown = learner.train(experiences("train", [*TASKS, TASKS[0]]), eval_streams=[], shuffle=False)
+    (last,) = [value for name, value in shown.items() if "Top1_Acc_Epoch" in name]
+    assert last > 0.9  # the old chart's network still knows its classes
+
+
+def test_a_chart_given_up_takes_its_network_along():
+    learner = strategy()
+    x, y = TASKS[0]
+    outliers = (torch.full((8, 10), 30.0), torch.zeros(8, dtype=torch.long))
+    trained(learner, [(x, y), outliers, blobs([0, 1], seed=7)])
+    assert learner.alarms and learner.charts == len(learner.detector.atlas.charts) == 1
+    assert all(parameter.requires_grad for parameter in learner.model.networks[0].parameters())
