@@ -14,8 +14,8 @@ class DatasetSource(Schema):
     """A data set by name, or the user's own arrays.
 
     ``name`` is one of ``digits`` (ships with scikit-learn), ``mnist``, ``fashion_mnist``. ``npz`` is the path of a
-    file with arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``: images ``(samples, [channels,] height, width)`` or
-    vectors, and integer labels. A relative path starts at the file that names it.
+    file with arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``: vectors or images (``(samples, [channels,]
+    height, width)``), and integer labels. A relative path starts at the file that names it.
     """
 
     name: Literal["digits", "mnist", "fashion_mnist"] | None = None
