@@ -66,7 +66,7 @@ def test_the_files_of_a_run(finished):
         "stored_exemplars", "samples_seen", "shift",
     }  # fmt: skip
     assert set(result["shift"]) == {
-        "true", "alarms", "precision", "recall", "f1", "mean_delay", "false_alarms_per_10k",
+        "true", "alarms", "precision", "recall", "f1", "mean_delay", "false_alarms_per_10k", "tested",
     }  # fmt: skip
     assert (result["task"], result["method"], result["seed"]) == ("continual/digits", "ndm", 0)
     assert result["samples_seen"] == 1437 and result["stored_exemplars"] == 0
