@@ -30,7 +30,7 @@ def test_commands_and_configs_exist():
 
 def test_make_targets_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"make ([\w-]+)", README)) <= targets | {"s"}
+    assert set(re.findall(r"make ([\w-]+)", README)) <= targets
 
 
 def test_python_doors_open():

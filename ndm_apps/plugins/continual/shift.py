@@ -30,15 +30,15 @@ class ShiftDetector(nn.Module):
     Each chart of the atlas holds one Gaussian component per label in a fixed linear embedding. For a new sample every
     component c gives a curvature statistic (:class:`~ndm_apps.plugins.continual.components.Component`) and its
     conformal p-value :math:`p_c` among the component's own past scores. :math:`p = \max_c p_c` is super-uniform under
-    any mixture of known components, so imbalance and recurrence raise no alarm. Six power martingales bet against it,
+    any mixture of known components, imbalance and recurrence included. Six power martingales bet against it,
 
     .. math:: M_j \leftarrow \max(M_j, 1)\, \kappa_j\, p^{\kappa_j - 1},
 
     and an alarm is raised when their mean reaches ``threshold``: with valid independent p-values, on average at most
     one false alarm per ``threshold`` samples tested. Samples under suspicion wait in quarantine and are learnt once the
     suspicion clears; at an alarm the foreign ones among them found a new chart. A chart whose burn-in turns out not to
-    be foreign is given up again. No p-value depends on labels: they name the components in which samples are learnt,
-    and may be left out.
+    be foreign is given up again. The p-value of a sample does not depend on its own label: labels name the components
+    in which samples are learnt, and may be left out.
 
     Parameters
     ----------

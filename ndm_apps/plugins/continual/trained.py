@@ -38,7 +38,7 @@ class NDMCharts(nn.Module):
         self, features: int, classes: int, detector: ShiftDetector, *, depth: int = 2, structure: str = "conformal"
     ) -> None:
         super().__init__()
-        self.features, self.classes = features, classes
+        self.classes = classes
         # No submodule: the detector stays on the CPU, in its own precision, wherever the networks are moved.
         object.__setattr__(self, "detector", detector)
         self.scaling = RandomLift(0)
@@ -87,7 +87,7 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
     The network (invertible coordinate maps, a Metric Net at each layer) minimises :math:`L_\text{task} + \lambda
     L_\text{geo}` on each mini-batch. When the shift detector raises an alarm, the network is frozen and a copy of it
     goes on in the new chart; samples that are recognised as an old chart's change nothing. Experience boundaries and
-    task labels are never looked at, no sample is kept.
+    task labels are never looked at, no sample is kept for replay.
 
     Parameters
     ----------

@@ -3,20 +3,11 @@ import torch
 
 from ndm_apps.plugins.continual import NDMClassifier, NDMStrategy, ShiftDetector
 from ndm_apps.plugins.continual.resident import experiences, online_experience
+from tests.plugins.continual.blobs import blobs
 
 from avalanche.core import SupervisedPlugin  # isort: skip
 from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics  # isort: skip
 from avalanche.training.plugins import EvaluationPlugin  # isort: skip
-
-GENERATOR = torch.Generator().manual_seed(0)
-CENTRES = torch.randn(6, 10, generator=GENERATOR) * 3
-
-
-def blobs(classes, count=400, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.tensor(classes)[torch.randint(len(classes), (count,), generator=generator)]
-    return CENTRES[y] + torch.randn(count, 10, generator=generator), y
-
 
 TASKS = [blobs([a, a + 1], seed=a) for a in (0, 2, 4)]
 TESTS = [blobs([a, a + 1], seed=100 + a) for a in (0, 2, 4)]

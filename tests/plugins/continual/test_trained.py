@@ -4,23 +4,14 @@ import torch
 from ndm_apps.plugins.continual import ShiftDetector
 from ndm_apps.plugins.continual.resident import experiences
 from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
+from tests.plugins.continual.blobs import blobs
 
 from avalanche.evaluation.metrics import accuracy_metrics  # isort: skip
 from avalanche.training.plugins import EvaluationPlugin  # isort: skip
 
 SILENT = EvaluationPlugin(loggers=[])
-GENERATOR = torch.Generator().manual_seed(0)
-CENTRES = torch.randn(6, 10, generator=GENERATOR) * 3
-
-
-def blobs(classes, count=300, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.tensor(classes)[torch.randint(len(classes), (count,), generator=generator)]
-    return CENTRES[y] + torch.randn(count, 10, generator=generator), y
-
-
-TASKS = [blobs([a, a + 1], seed=a) for a in (0, 2, 4)]
-TEST = [torch.cat(column) for column in zip(*(blobs([a, a + 1], seed=100 + a) for a in (0, 2, 4)), strict=True)]
+TASKS = [blobs([a, a + 1], 300, seed=a) for a in (0, 2, 4)]
+TEST = [torch.cat(column) for column in zip(*(blobs([a, a + 1], 300, seed=100 + a) for a in (0, 2, 4)), strict=True)]
 
 
 def strategy(arm_samples=30, **settings):
@@ -84,6 +75,6 @@ def test_a_chart_given_up_takes_its_network_along():
     learner = strategy()
     x, y = TASKS[0]
     outliers = (torch.full((8, 10), 30.0), torch.zeros(8, dtype=torch.long))
-    trained(learner, [(x, y), outliers, blobs([0, 1], seed=7)])
+    trained(learner, [(x, y), outliers, blobs([0, 1], 300, seed=7)])
     assert learner.alarms and learner.charts == len(learner.detector.atlas.charts) == 1
     assert all(parameter.requires_grad for parameter in learner.model.networks[0].parameters())
