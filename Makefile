@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench-continual results clean
+.PHONY: demo test lint bench-continual bench-geometry bench-claims results clean
 
 demo: $(READY)
 	$(BIN)/ndm demo
@@ -19,6 +19,14 @@ lint: $(READY)
 
 bench-continual: $(READY)
 	$(BIN)/python -m tests.plugins.continual.bench_throughput --write
+
+# Curvature, geodesics, natural gradient and stability, each beside its peers; tables under results/geometry/.
+bench-geometry: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	for part in tests.geometry.bench_curvature tests.geometry.bench_geodesics \
+	  tests.engine.bench_natural_gradient tests.engine.bench_stability; do \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m $$part --write || exit 1; \
+	done
 
 # The tables and the picture that README cites, from nothing.
 SYSTEMS := harmonic_oscillator isotropic_oscillator_2d pendulum henon_heiles damped_oscillator lorenz

@@ -21,6 +21,7 @@ BELOW_PLUGINS = {
     "ndm_apps.geometry",
     "ndm_apps.engine",
     "ndm_apps.plugins.base",
+    "ndm_apps.plugins.geometry_pictures",
     "ndm_apps.datasets",
     "ndm_apps.torchvision_shim",
     "ndm_apps.expression",
