@@ -226,8 +226,19 @@ def inspect(
     from ndm_apps import terminal
     from ndm_apps.run import inspect_run
 
-    terminal.values(inspect_run(run_dir))
+    terminal.values(_with_intervals(inspect_run(run_dir)))
     typer.echo(f"report: {run_dir / 'report.html'}")
+
+
+def _with_intervals(found: dict[str, Any]) -> dict[str, Any]:
+    """Return values with ``name_low``, ``name_high``, ``name_p`` and ``name_n`` in the line of ``name``."""
+    shown = dict(found)
+    for name in found:
+        if {f"{name}_low", f"{name}_high", f"{name}_n"} <= set(found):
+            low, high, n = (shown.pop(f"{name}_{end}") for end in ("low", "high", "n"))
+            p = f", p = {shown.pop(f'{name}_p'):.2g}" if f"{name}_p" in shown else ""
+            shown[name] = f"{found[name]:.4g} [{low:.4g}, {high:.4g}]{p}, n = {n}"
+    return shown
 
 
 @app.command("report")

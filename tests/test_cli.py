@@ -364,11 +364,13 @@ def test_report_of_what_is_not_finished(ndm, here, make_run):
 
 def test_inspect_prints_what_was_found(ndm, here, monkeypatch):
     found = {"charts": [{"labels": [1, 4], "mean_curvature": 0.123456, "more": None}], "scale": 2.0}
+    found |= {"gain": 0.5, "gain_low": -0.25, "gain_high": 1.0, "gain_p": 0.25, "gain_n": 1200, "low": 1.0}
     monkeypatch.setattr(runner, "inspect_run", lambda folder: found)
     status, out, _ = ndm("inspect", "run")
     assert status == 0
     assert out.splitlines() == [
-        "charts:", "  1. labels [1, 4], mean curvature 0.1235, more –", "scale: 2", "report: run/report.html",
+        "charts:", "  1. labels [1, 4], mean curvature 0.1235, more –", "scale: 2",
+        "gain: 0.5 [-0.25, 1], p = 0.25, n = 1200", "low: 1", "report: run/report.html",
     ]  # fmt: skip
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-__all__ = ["Atlas", "Freezable", "HasEnergy", "Mergeable"]
+from ndm_apps.engine.coordinates import CoordinateMap
+from ndm_apps.engine.gaussian_chart import Comparison
+
+__all__ = ["Atlas", "Comparable", "Freezable", "HasCoordinates", "HasEnergy", "Mergeable", "Transition"]
 
 
 @runtime_checkable
@@ -39,13 +43,67 @@ class Mergeable(Protocol):
         ...
 
 
+@runtime_checkable
+class Comparable(Protocol):
+    """A chart that tells whether another one has learnt from the same distribution."""
+
+    def compare(self, other: Any, /, level: float) -> Comparison:
+        """Return a p-value, and what difference the test would have noticed."""
+        ...
+
+
+@runtime_checkable
+class HasCoordinates(Protocol):
+    """A chart with coordinates of its own."""
+
+    def coordinates(self) -> CoordinateMap:
+        """Return the map to them, as it is now."""
+        ...
+
+
+class Transition(CoordinateMap):
+    r"""The change from the coordinates of one chart to those of another, :math:`\phi_j \circ \phi_i^{-1}`.
+
+    Charts whose coordinates are defined everywhere have transitions that are, too: exact inverses of one another at any
+    point. Where only one of the two charts is at home (see :meth:`Atlas.partition_of_unity`), the other's coordinates,
+    and so the transition, are an extrapolation: right as a change of names, without anything learnt behind it.
+
+    Parameters
+    ----------
+    source, target
+        Maps :math:`\phi_i` and :math:`\phi_j` from common coordinates.
+    """
+
+    def __init__(self, source: CoordinateMap, target: CoordinateMap) -> None:
+        super().__init__()
+        if source.n != target.n:
+            raise ValueError(f"source and target must have one dimension, got {source.n} and {target.n}")
+        self.n, self.source, self.target = source.n, source, target
+
+    def forward(self, x: Float[Tensor, "*batch n"]) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch"]]:
+        """Return coordinates in the target chart, and the log-determinant."""
+        return self._follow(self.source, self.target, x)
+
+    def inverse(self, z: Float[Tensor, "*batch n"]) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch"]]:
+        """Return coordinates in the source chart, and the inverse's log-determinant."""
+        return self._follow(self.target, self.source, z)
+
+    @staticmethod
+    def _follow(source: CoordinateMap, target: CoordinateMap, z: Tensor) -> tuple[Tensor, Tensor]:
+        x, back = source.inverse(z)
+        there, forth = target(x)
+        return there, back + forth
+
+
 class Atlas(nn.Module):
     r"""Charts :math:`k` with energies :math:`E_k(x)`, and the partition of unity they induce.
 
     .. math:: w_k(x) = \frac{e^{-E_k(x) / T}}{\sum_j e^{-E_j(x) / T}}, \qquad \sum_k w_k = 1
 
     Charts are numbered from 0 in the order they were grown; removing one renumbers those after it. Growing never
-    changes what a chart already there computes.
+    changes what a chart already there computes: energies, coordinates and transitions among old charts stay the same to
+    the bit, and so does the partition of unity among them, :math:`w_k / \sum_{j \text{ old}} w_j`, as computed from
+    their energies alone.
 
     Parameters
     ----------
@@ -130,6 +188,84 @@ class Atlas(nn.Module):
         chart.merge(absorbed)
         self.remove(other)
         return index - int(other < index)
+
+    def duplicates(self, level: float = 0.01, effect: float = 1.0) -> list[tuple[int, int]]:
+        """Find pairs of charts that have learnt from one distribution, most alike first.
+
+        Parameters
+        ----------
+        level
+            Probability with which a pair of one distribution is overlooked.
+        effect
+            A pair must know enough to notice that its means are this many standard deviations apart (19 times in 20);
+            so at most one pair in 20 of those that are so far apart, or further, is taken for one.
+
+        Returns
+        -------
+        list of (int, int)
+            Numbers of charts, lower first. Charts that cannot be compared make no pair.
+
+        Raises
+        ------
+        ValueError
+            If the effect is not positive, or a chart refuses the level.
+        """
+        if not effect > 0:
+            raise ValueError(f"effect must be positive, got {effect}")
+        found = []
+        for (i, one), (j, other) in combinations(enumerate(self.charts), 2):
+            if isinstance(one, Comparable) and type(one) is type(other):
+                comparison = one.compare(other, level)
+                if comparison.p_value >= level and comparison.detectable <= effect:
+                    found.append((comparison.p_value, i, j))
+        return [(i, j) for _, i, j in sorted(found, key=lambda pair: -pair[0])]
+
+    def merge_duplicates(self, level: float = 0.01, effect: float = 1.0) -> list[int]:
+        """Merge charts that have learnt from one distribution, the most alike first, until there are none left.
+
+        The chart with the lower number takes over the other, unless it is frozen and the other is not; of two frozen
+        charts neither is touched. Parameters and errors are those of :meth:`duplicates`.
+
+        Returns
+        -------
+        list of int
+            For each chart there was, the number of the chart it has become or been merged into.
+        """
+        numbers = list(range(len(self)))
+        while pairs := [pair for pair in self.duplicates(level, effect) if not bool(self.frozen[list(pair)].all())]:
+            keep, other = sorted(pairs[0], key=lambda index: bool(self.frozen[index]))
+            merged = self.merge(keep, other)
+            moved = [merged if index == other else index - int(index > other) for index in range(len(self) + 1)]
+            numbers = [moved[index] for index in numbers]
+        return numbers
+
+    def transition(self, i: int, j: int) -> Transition:
+        r"""Return the change from the coordinates of chart i to those of chart j, as the charts are now.
+
+        Raises
+        ------
+        ValueError
+            If there is no such chart, or it has no coordinates.
+
+        Examples
+        --------
+        >>> from ndm_apps.engine.gaussian_chart import GaussianChart
+        >>> atlas = Atlas()
+        >>> for scale in (1.0, 2.0):
+        ...     chart = GaussianChart(1, strength=0.0, ridge=0.0)
+        ...     chart.update(torch.tensor([[-scale], [scale]], dtype=torch.float64))
+        ...     _ = atlas.grow(chart)
+        >>> z, log_abs_det = atlas.transition(0, 1)(torch.ones(1, dtype=torch.float64))
+        >>> z.tolist(), round(log_abs_det.item(), 4)
+        ([0.5], -0.6931)
+        """
+        maps = []
+        for index in (i, j):
+            chart = self._chart(index)
+            if not isinstance(chart, HasCoordinates):
+                raise ValueError(f"chart {index} must have a method coordinates(), got {type(chart).__name__}")
+            maps.append(chart.coordinates())
+        return Transition(*maps)
 
     def energies(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch charts"]:
         """Return the energy of each point in each chart.

@@ -3,6 +3,7 @@ r"""The simplest chart: a Gaussian learnt from a stream, whose coordinates make 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,25 @@ from torch import Tensor, nn
 
 from ndm_apps.engine.coordinates import Affine
 
-__all__ = ["GaussianChart"]
+__all__ = ["Comparison", "GaussianChart"]
+
+_POWER = 1.644854  # standard normal quantile of 0.95
+
+
+class Comparison(NamedTuple):
+    """Whether two charts have learnt from one distribution.
+
+    Attributes
+    ----------
+    p_value
+        Of the hypothesis that they have.
+    detectable
+        How far apart their means must be, in standard deviations, for the test to tell them apart 19 times in 20:
+        infinite if they know too little for a test.
+    """
+
+    p_value: float
+    detectable: float
 
 
 class GaussianChart(nn.Module):
@@ -117,6 +136,51 @@ class GaussianChart(nn.Module):
         if other.count > 0:
             self._add(other.count.to(self.mean), other.mean.to(self.mean), other.scatter.to(self.mean))
 
+    @torch.no_grad()
+    def compare(self, other: GaussianChart, level: float = 0.01) -> Comparison:
+        r"""Test whether the points of both charts are from one normal distribution, by their likelihood ratio.
+
+        .. math:: W = N \log |C / N| - N_1 \log |C_1 / N_1| - N_2 \log |C_2 / N_2|
+
+        with C the scatter of all points; neither prior nor ridge has a part in it. With Bartlett's correction W has
+        nearly the chi-squared distribution with n (n + 3) / 2 degrees of freedom. Tails heavier than normal make the
+        p-value too small: charts of one distribution may be told apart, not the other way round.
+
+        Parameters
+        ----------
+        other
+            Chart of the same dimension.
+        level
+            p-value below which the two are told apart: what ``detectable`` refers to.
+
+        Raises
+        ------
+        ValueError
+            If the dimensions differ, or the level is not between 0 and 1.
+
+        References
+        ----------
+        Muirhead, "Aspects of Multivariate Statistical Theory", 1982, section 10.8.
+        """
+        if other.n != self.n:
+            raise ValueError(f"other must have dimension {self.n}, got {other.n}")
+        if not 0 < level < 1:
+            raise ValueError(f"level must be between 0 and 1, got {level}")
+        n, first, second = self.n, float(self.count), float(other.count)
+        total = first + second
+        if min(first, second) < n + 2:
+            return Comparison(1.0, math.inf)
+        apart = (other.mean.to(self.mean) - self.mean)[:, None]
+        both = self.scatter + other.scatter.to(self.mean) + apart @ apart.mT * (first * second / total)
+        parts = ((both, total), (self.scatter, -first), (other.scatter.to(self.mean), -second))
+        ratio = sum(weight * float(torch.logdet(scatter / abs(weight))) for scatter, weight in parts)
+        if not math.isfinite(ratio):  # without variance in some direction there is no density to compare
+            return Comparison(1.0, math.inf)
+        bartlett = 1 - (1 / first + 1 / second - 1 / total) * (2 * n**2 + 9 * n + 11) / (6 * (n + 3))
+        freedom = n * (n + 3) / 2
+        halves = torch.tensor([freedom, max(0.0, bartlett * ratio)], dtype=torch.float64) / 2
+        return Comparison(float(torch.special.gammaincc(*halves)), _detectable(freedom, first, second, level))
+
     def freeze(self) -> None:
         """Stop updating, for good."""
         self.frozen.fill_(True)
@@ -176,3 +240,14 @@ class GaussianChart(nn.Module):
         self.scatter += scatter + apart[:, None] * apart * (self.count * count / total)
         self.mean += apart * (count / total)
         self.count.copy_(total)
+
+
+def _detectable(freedom: float, first: float, second: float, level: float) -> float:
+    """Return the distance of means, in standard deviations, that is found with probability 0.95."""
+    # Wilson and Hilferty's quantile, and the normal approximation of the non-central distribution.
+    normal = float(torch.special.ndtri(torch.tensor(1 - level, dtype=torch.float64)))
+    threshold = freedom * (1 - 2 / (9 * freedom) + normal * (2 / (9 * freedom)) ** 0.5) ** 3
+    below, square = freedom - threshold, _POWER**2
+    noncentrality = 2 * square - below + math.sqrt((below - 2 * square) ** 2 - below**2 + 2 * freedom * square)
+    total = first + second
+    return total * math.sqrt(math.expm1(noncentrality / total) / (first * second))

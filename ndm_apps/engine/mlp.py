@@ -48,6 +48,16 @@ class MLP(nn.Module):
             last_weight.mul_(gain)
             last_bias.copy_(bias)
 
+    def push_forward(
+        self, x: Float[Tensor, "*batch inputs"], v: Float[Tensor, "*batch k inputs"]
+    ) -> tuple[Float[Tensor, "*batch outputs"], Float[Tensor, "*batch k outputs"]]:
+        r"""Return the output at ``x`` and its derivatives along k directions, :math:`J v`."""
+        *hidden, (last_weight, last_bias) = self.affine()
+        for weight, bias in hidden:
+            x = torch.tanh(nn.functional.linear(x, weight, bias))
+            v = (1 - x.square()).unsqueeze(-2) * (v @ weight.mT)
+        return nn.functional.linear(x, last_weight, last_bias), v @ last_weight.mT
+
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Return the output at ``x``."""
         *hidden, last = self.layers

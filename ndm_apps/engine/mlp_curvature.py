@@ -1,64 +1,57 @@
-r"""Exact scalar curvature of metrics that a tanh network gives, in closed form.
+r"""Exact scalar curvature of :math:`g = L L^\top + \epsilon I` where a tanh network gives the entries of L.
 
-Every function differentiates the network by hand (directional derivatives forward, Hessians as sums of one rank-one
-term per hidden unit), so that a loss on the curvature needs first-order autograd alone, and nothing of size
-:math:`n^4` is ever stored. The frame formula they rest on: with :math:`e_a` an orthonormal frame of g that is held
-fixed, :math:`G_{abc} = (D_{e_a} g)(e_b, e_c)`, :math:`D = \sum_{ab} D_{e_a} D_{e_b} g(e_a, e_b)`,
-:math:`T = \sum_{ab} D_{e_a}^2 g(e_b, e_b)`, :math:`d_c = \sum_a G_{aac}` and :math:`t_c = \sum_a G_{caa}`,
+With :math:`e_a` an orthonormal frame of g that is held fixed, :math:`G_{abc} = (D_{e_a} g)(e_b, e_c)`,
+:math:`d_c = \sum_a G_{aac}` and :math:`t_c = \sum_a G_{caa}`, the formula of :mod:`ndm_apps.geometry.scalar` reads
 
-.. math:: R = D - T + \tfrac34 \sum G_{abc}^2 - \tfrac12 \sum G_{abc} G_{bac} - |d - t/2|^2 .
+.. math::
+    R = \sum_{ab} D_{e_a} D_{e_b} g(e_a, e_b) - \sum_{ab} D_{e_a}^2 g(e_b, e_b)
+      + \tfrac34 \sum G_{abc}^2 - \tfrac12 \sum G_{abc} G_{bac} - |d - t/2|^2 .
 
-Shape letters: B points, n dimension, m columns of the factor, h hidden units.
+Nothing of size :math:`n^4` is stored, no derivative is nested in another, and second derivatives cost one number per
+entry of L and hidden unit. Shape letters: B points, n dimension, m columns of L, e entries of L, h hidden units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import linear
 
-__all__ = ["conformal_curvature", "diagonal_curvature", "factor_curvature", "log_scale"]
+from ndm_apps.engine.mlp_jets import Gradients, Layer, Unit, hidden_gradients, hidden_units, in_chunks, push
 
-Layer = tuple[Tensor, Tensor]
-"""Weight and bias of an affine layer."""
+__all__ = ["Pattern", "factor_curvature", "random_signs"]
 
-_CHUNK = 1 << 24
-"""Largest number of elements of one intermediate array; batches are cut to stay below."""
-
-
-class _Unit(NamedTuple):
-    """A hidden layer at the points: activations and the first two derivatives of tanh there, (B, h) each."""
-
-    value: Tensor
-    slope: Tensor
-    bend: Tensor
+_CHUNK = 1 << 18
+"""Elements of one intermediate array: 1 MiB in float32."""
 
 
-class _Jet(NamedTuple):
-    """Derivatives of the hidden layers along k directions.
+class Pattern(NamedTuple):
+    """Which entries of an n x m matrix the outputs of a network are; the others are zero.
 
     Attributes
     ----------
-    gradients
-        First derivatives of each layer's pre-activations, (B, k, h).
-    first
-        First derivatives of the last layer's activations, (B, k, h).
-    second
-        Second derivatives of the same, (B, k, h), or summed over the directions, (B, 1, h).
+    entries
+        For each output its place in the matrix, read row by row.
+    columns
+        m.
     """
 
-    gradients: list[Tensor]
-    first: Tensor
-    second: Tensor
+    entries: Int[Tensor, " e"]
+    columns: int
 
 
 def factor_curvature(
-    hidden: Sequence[Layer], output: Layer, x: Float[Tensor, "B n"], eps: float
-) -> Float[Tensor, " B"]:
+    hidden: Sequence[Layer],
+    output: Layer,
+    pattern: Pattern,
+    x: Float[Tensor, "B n"],
+    eps: float,
+    signs: Float[Tensor, "s k h"] | None = None,
+) -> Float[Tensor, " B"] | Float[Tensor, "s B"]:
     r"""Return the scalar curvature of :math:`g = L L^\top + \epsilon I`, L affine in the last hidden layer.
 
     Parameters
@@ -66,155 +59,165 @@ def factor_curvature(
     hidden
         Weights and biases of the tanh layers, at least one.
     output
-        Weight (n m, h) and bias (n m) that give the entries of the n x m matrix L, row by row. Rows of zeros are
-        entries that are not there.
+        Weight (e, h) and bias (e) that give the entries of L.
+    pattern
+        Where in L these entries are.
     x
         Points.
     eps
         The constant, positive unless L has full rank.
+    signs
+        If given, the result are s estimates, from k random vectors each with :math:`E[v v^\top] = I`
+        (see :func:`random_signs`). What the hidden layers below the last add to the second derivatives of L is a sum
+        over pairs of units; a random combination of the last layer's units makes it one sum over units.
 
     Returns
     -------
     Tensor
         R at each point. Costs about 4 n passes through the network for a square L.
     """
-    n, entries, width = x.shape[-1], output[0].shape[0], max(weight.shape[0] for weight, _ in hidden)
-    chunk = max(1, _CHUNK // (width * max(entries, width) + n * n * entries))
-    return torch.cat([_factor_curvature(hidden, output, part, eps) for part in torch.split(x, chunk)])
+    n, columns = x.shape[-1], pattern.columns
+    weight, _ = output
+    full = weight.new_zeros(n * columns, weight.shape[1]).index_copy(0, pattern.entries, weight)
+    width = max(layer.shape[0] for layer, _ in hidden)
+    probes = 0 if signs is None else len(signs.flatten(0, 1))
+    rows = max(1, _CHUNK // max(len(weight) * width, n * n * columns, probes * columns * width))
+    return in_chunks(lambda part: _factor_curvature(hidden, output, full, pattern, part, eps, signs), x, rows)
 
 
-def _factor_curvature(hidden: Sequence[Layer], output: Layer, x: Tensor, eps: float) -> Tensor:
-    n = x.shape[-1]
+def _factor_curvature(
+    hidden: Sequence[Layer],
+    output: Layer,
+    full: Tensor,
+    pattern: Pattern,
+    x: Tensor,
+    eps: float,
+    signs: Tensor | None,
+) -> Tensor:
     weight, bias = output
-    units = _units(hidden, x)
-    factor = torch.unflatten(linear(units[-1].value, weight, bias), -1, (n, -1))
-    eye = torch.eye(n, dtype=x.dtype, device=x.device)
-    # Rows of C^{-1}, C the Cholesky factor of g, are the frame.
-    frame = torch.linalg.solve_triangular(torch.linalg.cholesky(factor @ factor.mT + eps * eye), eye, upper=False)
-    framed = frame @ factor
-    jet = _directional(hidden, units, frame, collapse=True)
-
-    first = torch.unflatten(jet.first @ weight.mT, -1, (n, -1))
-    laplacian = torch.unflatten(linear(jet.second, weight), -1, (n, -1)).squeeze(1)
-    half = frame[:, None] @ first  # [B, a, b, :] = e_b^T D_a L
-    gradient = half @ framed.mT[:, None]
-    gradient = gradient + gradient.mT
-
-    trace = half.diagonal(dim1=1, dim2=2).sum(-1)
-    divergence = trace.square().sum(-1) + (half * half.transpose(1, 2)).sum((1, 2, 3))
-    divergence = divergence + 2 * _hessian_term(hidden, weight, units, jet.gradients, frame, framed)
-    laplace = 2 * (frame @ laplacian * framed).sum((1, 2)) + 2 * half.square().sum((1, 2, 3))
-    curvature: Tensor = divergence - laplace + _quadratic_terms(gradient)
+    units = hidden_units(hidden, x)
+    entries = linear(units[-1].value, weight, bias)
+    flat = entries.new_zeros(len(x), len(full)).index_copy(1, pattern.entries, entries)
+    frames = _frames(torch.unflatten(flat, 1, (-1, pattern.columns)), eps)
+    gradients = hidden_gradients(hidden, units, frames.vectors)
+    if signs is None:
+        mixed = push(hidden, units, _mixed_sources(units, gradients, frames, pattern)).flatten(1) @ weight.flatten()
+    else:
+        (last,) = _mixed_sources(units[-1:], gradients[-1:], frames, pattern)
+        matrices = torch.unflatten(signs @ full.mT, -1, (-1, pattern.columns))
+        mixed = last.flatten(1) @ weight.flatten() + _sketch(hidden, units, gradients, frames, matrices, signs)
+    laplacian = push(hidden, units, _laplacian_sources(units, gradients)).squeeze(1)
+    traced = _dot(linear(laplacian, weight), frames.raised.flatten(1).index_select(1, pattern.entries))
+    first = torch.unflatten(gradients[-1].after @ full.mT, 2, (-1, pattern.columns))
+    curvature: Tensor = 2 * (mixed - traced) + _first_order_terms(first, frames)
     return curvature
 
 
-def _quadratic_terms(gradient: Float[Tensor, "B n n n"]) -> Float[Tensor, " B"]:
-    """Return the part of R that is quadratic in the first derivatives of g in the frame."""
-    squares = gradient.square().sum((1, 2, 3))
-    swapped = (gradient * gradient.transpose(1, 2)).sum((1, 2, 3))
+class _Frames(NamedTuple):
+    """Rows e_a of the orthonormal frame (B, n, n), and the factor in it, e_a^T L (B, n, m)."""
+
+    vectors: Tensor
+    factor: Tensor
+
+    @property
+    def raised(self) -> Tensor:
+        """:math:`g^{-1} L`."""
+        return self.vectors.mT @ self.factor
+
+
+def _frames(factor: Float[Tensor, "B n m"], eps: float) -> _Frames:
+    # Rows of C^{-1}, C the Cholesky factor of g, are orthonormal.
+    eye = torch.eye(factor.shape[1], dtype=factor.dtype, device=factor.device)
+    cholesky = torch.linalg.cholesky(torch.baddbmm(eps * eye, factor, factor.mT))
+    vectors = torch.linalg.solve_triangular(cholesky, eye, upper=False)
+    return _Frames(vectors, vectors @ factor)
+
+
+def _mixed_sources(
+    units: Sequence[Unit], gradients: Sequence[Gradients], frames: _Frames, pattern: Pattern
+) -> Iterator[Tensor]:
+    r"""Yield what each layer adds to :math:`\sum_{ab} (e_a)_i (e_b^\top L)_j D_a D_b h`, for the entries ij of L alone.
+
+    The Hessian of a unit's activation is of rank one but for what comes from the layers below, so this is an outer
+    product of two vectors per unit, and its inner product with the weights is the sum of
+    :math:`e_a^\top (D_a D_b L) L^\top e_b`.
+    """
+    row, column = pattern.entries // pattern.columns, pattern.entries % pattern.columns
+    for unit, (gradient, _) in zip(units, gradients, strict=True):
+        left = frames.vectors.mT @ (unit.bend.unsqueeze(1) * gradient)
+        right = frames.factor.mT @ gradient
+        yield left.index_select(1, row) * right.index_select(1, column)
+
+
+def _sketch(
+    hidden: Sequence[Layer],
+    units: Sequence[Unit],
+    gradients: Sequence[Gradients],
+    frames: _Frames,
+    matrices: Float[Tensor, "s k n m"],
+    signs: Float[Tensor, "s k h"],
+) -> Float[Tensor, "s B"]:
+    r"""Estimate what the layers below the last add to :math:`\sum_{ab} e_a^\top (D_a D_b L) L^\top e_b`.
+
+    With v random, :math:`W_v = \sum_\alpha v_\alpha W_\alpha` in ``matrices`` and p, q the vectors of a unit u,
+    it is :math:`E \sum_u \tanh''_u \, (\partial v^\top h / \partial h_u) \, p^\top W_v q`. At least two layers.
+    """
+    total = signs.new_zeros(())
+    sensitivity = signs.unsqueeze(-2)  # [s, k, B, h] = d v^T h_last / d h
+    for layer in reversed(range(len(hidden) - 1)):
+        sensitivity = (sensitivity * units[layer + 1].slope) @ hidden[layer + 1][0]
+        gradient = gradients[layer].before
+        form = ((matrices.mT.unsqueeze(2) @ (frames.vectors.mT @ gradient)) * (frames.factor.mT @ gradient)).sum(-2)
+        total = total + (sensitivity * units[layer].bend * form).sum(-1)
+    return total.mean(1)
+
+
+def random_signs(
+    shape: tuple[int, int, int], generator: torch.Generator | None, like: Tensor
+) -> Float[Tensor, "s k h"]:
+    r"""Draw s independent sets of k vectors of signs with :math:`E[v v^\top] = I`.
+
+    Those of a set are different rows of a Hadamard matrix with randomly flipped columns: orthogonal where h is a power
+    of two, so that the average of :math:`v v^\top` over a full set is the identity.
+
+    Raises
+    ------
+    ValueError
+        If k is above the smallest power of two that is at least h.
+    """
+    sets, probes, width = shape
+    matrix = like.new_ones(1, 1)
+    while len(matrix) < width:
+        matrix = torch.cat((torch.cat((matrix, matrix), 1), torch.cat((matrix, -matrix), 1)))
+    if probes > len(matrix):
+        raise ValueError(f"probes must be at most {len(matrix)} for {width} units, got {probes}")
+    draws = []
+    for _ in range(sets):
+        row = torch.randperm(len(matrix), generator=generator, device=like.device)[:probes]
+        flip = torch.randint(2, (width,), generator=generator, device=like.device, dtype=like.dtype) * 2 - 1
+        draws.append(matrix[row, :width] * flip)
+    return torch.stack(draws)
+
+
+def _laplacian_sources(units: Sequence[Unit], gradients: Sequence[Gradients]) -> Iterator[Tensor]:
+    for unit, (gradient, _) in zip(units, gradients, strict=True):
+        yield unit.bend.unsqueeze(1) * gradient.square().sum(1, keepdim=True)
+
+
+def _first_order_terms(first: Float[Tensor, "B n n m"], frames: _Frames) -> Float[Tensor, " B"]:
+    """Return the part of R that is quadratic in the first derivatives of L along the frame."""
+    half = frames.vectors.unsqueeze(1) @ first  # [B, a, b, :] = e_b^T D_a L
+    trace = half.diagonal(dim1=1, dim2=2).sum(-1)
+    squares = _dot(trace, trace) + _dot(half, half.transpose(1, 2)) - 2 * _dot(half, half)
+
+    gradient = torch.unflatten(half.flatten(1, 2) @ frames.factor.mT, 1, (-1, half.shape[1]))
+    gradient = gradient + gradient.mT
     d = gradient.diagonal(dim1=1, dim2=2).sum(-1)
     t = gradient.diagonal(dim1=2, dim2=3).sum(-1)
-    return (3 * squares - 2 * swapped) / 4 - (d - t / 2).square().sum(-1)
+    gamma = 0.75 * _dot(gradient, gradient) - 0.5 * _dot(gradient, gradient.transpose(1, 2))
+    return squares + gamma - _dot(d - t / 2, d - t / 2)
 
 
-def _hessian_term(
-    hidden: Sequence[Layer],
-    weight: Tensor,
-    units: Sequence[_Unit],
-    gradients: Sequence[Tensor],
-    frame: Tensor,
-    framed: Tensor,
-) -> Tensor:
-    r"""Return :math:`\sum_{ab} e_a^\top (D_a D_b L) L^\top e_b`.
-
-    With v the gradient of a hidden unit in the frame, :math:`p = E v` and :math:`q = L^\top E v`, unit u of layer l
-    adds :math:`\tanh''_u \sum_\alpha (\partial h_\alpha / \partial h_u)\, p^\top W_\alpha q`, where :math:`W_\alpha` is
-    the n x m matrix that the last layer's unit :math:`\alpha` adds to L.
-    """
-    n = frame.shape[-1]
-    last = gradients[-1].mT
-    matrices = torch.unflatten(weight.mT, -1, (n, -1))
-    p, q = (last @ frame).transpose(0, 1), (last @ framed).transpose(0, 1)
-    total = (units[-1].bend * ((p @ matrices) * q).sum(-1).mT).sum(-1)
-
-    sensitivity = units[-1].slope[..., None] * hidden[-1][0]  # d h_last / d h_l
-    for layer in range(len(hidden) - 2, -1, -1):
-        rows = gradients[layer].mT
-        outer = ((rows @ frame)[..., :, None] * (rows @ framed)[..., None, :]).flatten(-2)
-        total = total + (units[layer].bend * ((outer @ weight) * sensitivity.mT).sum(-1)).sum(-1)
-        if layer:
-            sensitivity = (sensitivity * units[layer].slope[:, None]) @ hidden[layer][0]
-    return total
-
-
-def diagonal_curvature(
-    hidden: Sequence[Layer], output: Layer, x: Float[Tensor, "B n"], eps: float
-) -> Float[Tensor, " B"]:
-    r"""Return the scalar curvature of :math:`g = \mathrm{diag}(e^{2 o_a(x)} + \epsilon)`, o the network's n outputs."""
-    units = _units(hidden, x)
-    frame = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand(len(x), -1, -1)
-    jet = _directional(hidden, units, frame, collapse=False)
-    f, slope, bend = log_scale(linear(units[-1].value, *output), eps)
-    u = jet.first @ output[0].mT  # [B, a, b] = d_a o_b, then d_a f_b
-    second = slope[:, None] * (jet.second @ output[0].mT) + bend[:, None] * u.square()
-    u = slope[:, None] * u
-    w = (-2 * f).exp()
-
-    own, own_second = u.diagonal(dim1=1, dim2=2), second.diagonal(dim1=1, dim2=2)
-    divergence = (w * (2 * own_second + 4 * own.square())).sum(-1)
-    laplace = (w[..., None] * (2 * second + 4 * u.square())).sum((1, 2))
-    squares, swapped = 4 * (w[..., None] * u.square()).sum((1, 2)), 4 * (w * own.square()).sum(-1)
-    contracted = (w * (2 * own - u.sum(-1)).square()).sum(-1)
-    return divergence - laplace + (3 * squares - 2 * swapped) / 4 - contracted
-
-
-def conformal_curvature(
-    hidden: Sequence[Layer], output: Layer, x: Float[Tensor, "B n"], eps: float
-) -> Float[Tensor, " B"]:
-    r"""Return the scalar curvature of :math:`g = (e^{2 o(x)} + \epsilon) I`, o the network's one output.
-
-    With :math:`g = e^{2f} I`, :math:`R = -(n-1) e^{-2f} (2 \Delta f + (n-2) |\nabla f|^2)`.
-    """
-    n = x.shape[-1]
-    units = _units(hidden, x)
-    jet = _directional(
-        hidden, units, torch.eye(n, dtype=x.dtype, device=x.device).expand(len(x), -1, -1), collapse=True
-    )
-    f, slope, bend = (part.squeeze(-1) for part in log_scale(linear(units[-1].value, *output), eps))
-    norm = linear(jet.first, output[0]).square().sum((1, 2))
-    laplacian = slope * linear(jet.second, output[0]).sum((1, 2)) + bend * norm
-    return -(n - 1) * (-2 * f).exp() * (2 * laplacian + (n - 2) * slope.square() * norm)
-
-
-def log_scale(o: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Return :math:`f = \tfrac12 \log(e^{2o} + \epsilon)` and its first two derivatives by o."""
-    shift = torch.as_tensor(eps, dtype=o.dtype, device=o.device).log()
-    slope = torch.sigmoid(2 * o - shift)
-    return torch.logaddexp(2 * o, shift) / 2, slope, 2 * slope * (1 - slope)
-
-
-def _units(hidden: Sequence[Layer], x: Tensor) -> list[_Unit]:
-    units = []
-    for weight, bias in hidden:
-        x = torch.tanh(linear(x, weight, bias))
-        slope = 1 - x.square()
-        units.append(_Unit(x, slope, -2 * x * slope))
-    return units
-
-
-def _directional(
-    hidden: Sequence[Layer], units: Sequence[_Unit], frame: Float[Tensor, "B k n"], *, collapse: bool
-) -> _Jet:
-    """Return the derivatives along the rows of ``frame``, which is held fixed; ``collapse`` sums the second ones."""
-    first, second = frame, None
-    gradients = []
-    for (weight, _), (_, slope, bend) in zip(hidden, units, strict=True):
-        gradient = first @ weight.mT
-        squares = gradient.square().sum(1, keepdim=True) if collapse else gradient.square()
-        curved = bend[:, None] * squares
-        second = curved if second is None else curved + slope[:, None] * (second @ weight.mT)
-        first = slope[:, None] * gradient
-        gradients.append(gradient)
-    if second is None:
-        raise ValueError("hidden must have at least one layer, got none")
-    return _Jet(gradients, first, second)
+def _dot(a: Tensor, b: Tensor) -> Float[Tensor, " B"]:
+    product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    return product

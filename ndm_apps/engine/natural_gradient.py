@@ -1,67 +1,91 @@
-r"""Natural gradient: steps measured by the Fisher metric on parameters, with Kronecker-factored blocks."""
+r"""Natural gradient: steps measured by a metric on parameters, pulled back from the model's outputs and layers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ndm_apps.engine.forward_pass import ForwardPass, Watched, outputs_of, random_state
+from ndm_apps.engine.kronecker import KroneckerBlocks, LayerPass
+from ndm_apps.engine.output_metric import MetricName, output_metric
+from ndm_apps.engine.pullback import Pullback, conjugate_gradient, flat, place, shaped
+from ndm_apps.engine.trust_region import QuadraticModel, damping_factor
+
 __all__ = ["NaturalGradient"]
 
+_Push = Callable[[Tensor], Sequence[Tensor]]
 
-class _Eigen(NamedTuple):
-    """Eigenvalues and eigenvectors of the two factors of a block."""
-
-    inputs: tuple[Tensor, Tensor]
-    outputs: tuple[Tensor, Tensor]
+# Of the damping at the start. A mini-batch agrees with a model of itself too easily: without the lower bound, damping
+# goes to nothing, and steps to where other samples change the most.
+_DAMPING_RANGE = (1e-4, 1e8)
 
 
 class NaturalGradient(torch.optim.Optimizer):
-    r"""K-FAC: gradient descent preconditioned by the Fisher metric, block by block.
+    r"""Gradient descent preconditioned by a metric on parameters, in a trust region that needs no tuning.
 
-    For a linear layer with inputs a (a 1 appended for the bias) and pre-activations s, the block is approximated by
+    The metric is the pull-back of one on the model's outputs f, and of those learned in the network on its layers' z:
 
-    .. math:: F \approx A \otimes G, \qquad A = E[a a^\top], \qquad G = E[\nabla_s \log p\, \nabla_s \log p^\top],
+    .. math:: G = E\Big[ J_f^\top H(f)\, J_f + w \sum_l J_{z_l}^\top g_l(z_l)\, J_{z_l} \Big],
+        \qquad \Delta = -(G + \gamma)^{-1} \nabla L.
 
-    with :math:`\log p` the log-likelihood of targets drawn from the model's own output, and the step is
-    :math:`-\eta\, (A \otimes G + \text{damping})^{-1} \nabla L` (damped exactly, in the eigenbasis of the factors;
-    without damping, the pseudo-inverse). Parameters outside linear layers take plain gradient steps with the same
-    learning rate and momentum, and so do layers on which the output does not depend.
+    ``"kfac"`` solves with Kronecker-factored blocks (see :class:`~ndm_apps.engine.kronecker.KroneckerBlocks`), ``"cg"``
+    with products only, by conjugate gradients that start from the last solution. The step is :math:`\eta\, \alpha
+    \Delta`, where :math:`\alpha` minimises the quadratic model :math:`\nabla L \cdot \delta + \delta^\top (G + \gamma)
+    \delta / 2` on the mini-batch along :math:`\Delta`, with G exact. One more forward pass then tells by how much the
+    loss has really changed, without the targets: for outputs that are natural parameters of the likelihood,
 
-    It is a drop-in optimiser: hooks observe the forward passes of the model in training mode. The loss it goes with is
-    the mean over the batch of the negative log-likelihood: half the squared distance for ``"gaussian"``,
-    ``cross_entropy`` for ``"categorical"``.
+    .. math:: L(f + \Delta f) - L(f) = \nabla_f L \cdot \Delta f + E\, \mathrm{KL}(p_f \| p_{f + \Delta f}).
+
+    The damping :math:`\gamma` falls where the quadratic model was good and rises where it was not (Levenberg and
+    Marquardt); a step that raises the mini-batch's loss is taken back.
+
+    It is a drop-in optimiser: hooks observe the forward passes of the model in training mode, one for each step. The
+    loss is the mean over the batch of the negative log-likelihood that ``metric`` names (half the squared distance for
+    ``"gaussian"``, ``cross_entropy`` for ``"categorical"``), with any further terms. Parameters that the values do not
+    depend on, such as those of the metrics themselves, take the steps of Adam.
 
     Parameters
     ----------
     model
-        The module whose parameters are trained. It returns its output, (batch, ..., outputs), or a tuple that starts
-        with it.
+        The module whose parameters are trained. It returns its outputs, (batch, ..., o), or a tuple that starts with
+        them. Its operations have forward-mode derivatives (``"kfac"``) or second derivatives (``"cg"``). Layers that
+        draw at random draw anew in each of the passes above.
     lr
-        Step size :math:`\eta`.
+        :math:`\eta`, 1 for the whole step to the minimum of the quadratic model.
+    params
+        Parameters or groups of them, as of any optimiser; a group has its own ``lr``, ``damping`` and ``momentum``.
+        All of the model's if not given.
+    method
+        ``"kfac"``, at about the price of Adam, or ``"cg"``, exact on the mini-batch.
+    metric
+        On the outputs: ``"gaussian"``, ``"categorical"``, or a function f -> H(f), (..., o) -> (..., o, o).
+    learned
+        :math:`w \ge 0`. If positive, the model returns (outputs, geometries), as an :class:`~ndm_apps.engine.NDM` does.
     momentum
-        Between 0 and 1 (excluded).
+        Weight of the last direction in the next one, in [0, 1).
     damping
-        Added to the eigenvalues of every block, at least 0.
-    likelihood
-        What the output is: the mean of a Gaussian of unit variance, or the logits of categories.
-    samples
-        Targets drawn per observation to estimate G, one backward pass each; G is exact, at one backward pass per
-        output, if not given.
-    decay
-        Weight of the past in the moving averages of A and G, in [0, 1).
+        :math:`\gamma` at the start; 0 stays 0.
+    samples, decay, refresh
+        Of the Kronecker factors.
     every
-        Observe one forward pass in so many.
+        Observe one forward pass in so many for the Kronecker factors.
+    iterations, tolerance
+        At most so many conjugate-gradient iterations, fewer where the relative residual is this small.
+    fallback
+        Step size of Adam for parameters without a metric.
     generator
-        Source of the sampled targets, on the model's device; torch's global one if not given.
+        Source of random signs, on the model's device; one of its own with seed 0 if not given.
 
     References
     ----------
+    Zhang, "Neural Differential Manifold", 2025, arXiv:2510.25113, eq. 6.
     Amari, "Natural gradient works efficiently in learning", Neural Computation 10, 1998.
+    Martens, "Deep learning via Hessian-free optimization", ICML 2010.
     Martens and Grosse, "Optimizing neural networks with Kronecker-factored approximate curvature", 2015,
     arXiv:1503.05671.
 
@@ -84,179 +108,243 @@ class NaturalGradient(torch.optim.Optimizer):
     def __init__(
         self,
         model: nn.Module,
-        lr: float = 0.1,
+        lr: float = 0.5,
         *,
-        momentum: float = 0.0,
-        damping: float = 1e-3,
-        likelihood: Literal["gaussian", "categorical"] = "gaussian",
-        samples: int | None = None,
-        decay: float = 0.95,
-        every: int = 1,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]] | None = None,
+        method: Literal["kfac", "cg"] = "kfac",
+        metric: MetricName | Callable[[Tensor], Tensor] = "gaussian",
+        learned: float = 0.0,
+        momentum: float = 0.5,
+        damping: float = 0.1,
+        samples: int | None = 1,
+        decay: float = 0.9,
+        refresh: int = 5,
+        every: int = 2,
+        iterations: int = 20,
+        tolerance: float = 1e-2,
+        fallback: float = 1e-3,
         generator: torch.Generator | None = None,
     ) -> None:
         for name, value, good, allowed in (
             ("lr", lr, 0 <= lr < math.inf, "finite and not negative"),
+            ("method", method, method in ("kfac", "cg"), "'kfac' or 'cg'"),
+            ("learned", learned, 0 <= learned < math.inf, "finite and not negative"),
             ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)"),
             ("damping", damping, 0 <= damping < math.inf, "finite and not negative"),
-            ("likelihood", likelihood, likelihood in _ROOTS, f"one of {sorted(_ROOTS)}"),
             ("samples", samples, samples is None or samples >= 1, "at least 1 or None"),
             ("decay", decay, 0 <= decay < 1, "in [0, 1)"),
+            ("refresh", refresh, refresh >= 1, "at least 1"),
             ("every", every, every >= 1, "at least 1"),
+            ("iterations", iterations, iterations >= 1, "at least 1"),
+            ("tolerance", tolerance, 0 <= tolerance < 1, "in [0, 1)"),
+            ("fallback", fallback, 0 <= fallback < math.inf, "finite and not negative"),
         ):
             if not good:
                 raise ValueError(f"{name} must be {allowed}, got {value!r}")
-        super().__init__(model.parameters(), {"lr": lr, "momentum": momentum, "damping": damping})
-        self._likelihood, self._samples, self._generator = likelihood, samples, generator
-        self._decay, self._every = decay, every
-        self._passes: list[tuple[nn.Linear, Tensor, Tensor]] = []
-        self._eigen: dict[nn.Linear, _Eigen] = {}
-        self._linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-        self._model = model
-        self._handles: list[RemovableHandle] = [module.register_forward_hook(self._record) for module in self._linear]
+        self._watched = Watched(model, output_metric(metric), learned)
+        super().__init__(
+            model.parameters() if params is None else params, {"lr": lr, "momentum": momentum, "damping": damping}
+        )
+        self._method, self._every = method, every
+        self._iterations, self._tolerance, self._fallback = iterations, tolerance, fallback
+        self._device = next(model.parameters()).device
+        self._generator = generator or torch.Generator(self._device).manual_seed(0)
+        self._blocks = KroneckerBlocks(model, samples=samples, decay=decay, refresh=refresh, generator=self._generator)
+        self._watching, self._seen, self._length = True, 0, 1.0
+        self._kept: dict[str, Tensor] = {}
+        self._passes: list[LayerPass] = []
+        self._before = random_state(self._device)
+        self._forward: ForwardPass | None = None
+        self._handles: list[RemovableHandle] = [
+            layer.register_forward_hook(self._record) for layer in self._blocks.layers if method == "kfac"
+        ]
         self._handles.append(model.register_forward_pre_hook(self._begin))
-        self._handles.append(model.register_forward_hook(self._observe))
+        self._handles.append(model.register_forward_hook(self._observe, with_kwargs=True))
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters of the model, as of any optimiser."""
+        super().add_param_group({"first_damping": param_group.get("damping", self.defaults["damping"]), **param_group})
 
     def detach(self) -> None:
         """Take the hooks off the model; the optimiser observes nothing any more."""
         for handle in self._handles:
             handle.remove()
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Make one step; ``closure``, if given, evaluates the loss anew and returns it."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        settings = {parameter: group for group in self.param_groups for parameter in group["params"]}
-        gradients = {parameter: parameter.grad for parameter in settings if parameter.grad is not None}
-        for layer in self._linear:
-            if layer.weight in gradients and "A" in self.state[layer.weight]:
-                self._precondition(layer, gradients, settings[layer.weight]["damping"])
-        for parameter, direction in gradients.items():
-            group = settings[parameter]
-            if group["momentum"]:
-                buffer = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-                direction = buffer.mul_(group["momentum"]).add_(direction)
-            parameter.add_(direction, alpha=-group["lr"])
-        return loss
-
     def factors(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
-        """Return the factors A and G of a layer's block, with the bias as the last input.
+        """Return the Kronecker factors A and G of a layer's block, with the bias as the last input.
 
         Raises
         ------
         ValueError
             If no forward pass through the layer has been observed.
         """
-        state = self.state.get(layer.weight, {})
-        if "A" not in state:
+        block = self._blocks.layers.get(layer)
+        if block is None or not block.observed:
             raise ValueError("layer must be a linear layer of the model that an observed output depends on")
-        return state["A"], state["G"]
+        return block.state["A"], block.state["G"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: moving averages, damping, momentum, and the generator of signs."""
+        own = {"blocks": self._blocks.state_dict(), "generator": self._generator.get_state()}
+        return {**super().state_dict(), **own, "forward_passes": self._seen, "length": self._length, "kept": self._kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state of an optimiser of the same model."""
-        super().load_state_dict(state_dict)
-        self._eigen.clear()
+        super().load_state_dict({name: state_dict[name] for name in ("state", "param_groups")})
+        self._blocks.load_state_dict(state_dict["blocks"])
+        self._generator.set_state(state_dict["generator"].cpu())
+        self._seen, self._length = state_dict["forward_passes"], state_dict["length"]
+        self._kept = {name: value.clone() for name, value in state_dict["kept"].items()}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Make one step; ``closure``, if given, evaluates the loss anew, with its gradients, and returns it.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward pass of the model, in training mode and with gradients, since the last step.
+        ValueError
+            If a gradient is not finite.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        forward, self._forward = self._forward, None
+        if forward is None:
+            raise RuntimeError("step() goes with a forward pass of the model in training mode, there was none")
+        groups = {p: group for group in self.param_groups for p in group["params"] if p.grad is not None}
+        self._watching = False
+        try:
+            reached, direction, push = self._direction(forward, groups)
+            if direction is not None:
+                self._move(forward, reached, direction, push, [groups[p] for p in reached])
+        finally:
+            self._watching = True
+        for p in groups.keys() - set(reached):
+            self._adam(p)
+        return loss
+
+    def _direction(
+        self, forward: ForwardPass, groups: dict[Tensor, dict[str, Any]]
+    ) -> tuple[list[Tensor], Tensor | None, _Push]:
+        """Return what the values depend on, (G + damping)^-1 times its gradient, and the function v -> J v."""
+        if self._method == "kfac":
+            gradients = {p: p.grad for p in groups if p.grad is not None}
+            solved = self._blocks.solve(gradients, {p: group["damping"] for p, group in groups.items()})
+            reached = list(solved)
+            direction = flat(solved.values()) if solved else None
+            return reached, direction, lambda v: forward.push(reached, v, self._length)
+        with torch.enable_grad():
+            pullback = Pullback(self._watched.values(forward.again()), list(groups))
+        reached = pullback.parameters
+        gradient = flat(p.grad for p in reached)
+        damping = _spread([groups[p]["damping"] for p in reached], reached)
+        solution = conjugate_gradient(
+            lambda v: flat(pullback.product(shaped(v, reached))) + damping * v,
+            gradient,
+            self._recall("solution", gradient),
+            iterations=self._iterations,
+            tolerance=self._tolerance,
+        )
+        self._kept["solution"] = solution
+        return reached, solution, lambda v: pullback.push(shaped(v, reached))
+
+    def _move(
+        self,
+        forward: ForwardPass,
+        parameters: list[Tensor],
+        direction: Tensor,
+        push: _Push,
+        groups: Sequence[dict[str, Any]],
+    ) -> None:
+        """Step to where the quadratic model has its minimum along the direction, and judge it by what happens."""
+        rates, momenta = [group["lr"] for group in groups], [group["momentum"] for group in groups]
+        if any(momenta):
+            kept = self._recall("direction", direction)
+            direction = self._kept["direction"] = kept.mul_(_spread(momenta, parameters)).add_(direction)
+        rate = max(rates)
+        if min(rates) < rate:
+            direction = direction * _spread([r / rate for r in rates], parameters)
+        start = flat(parameters)
+        model = self._quadratic_model(forward, parameters, direction, push, groups)
+        t = rate * model.minimum
+        if t == 0:
+            self._kept.clear()
+            return
+        place(parameters, start - t * direction)
+        ratio = model.reduction_ratio(t, forward.loss_change().item())
+        if ratio > 0:
+            self._length = t
+        else:
+            place(parameters, start)
+            self._kept.clear()  # it led astray
+        for group in self.param_groups:
+            least, most = (bound * group["first_damping"] for bound in _DAMPING_RANGE)
+            group["damping"] = min(max(group["damping"] * damping_factor(ratio), least), most)
+
+    def _recall(self, name: str, like: Tensor) -> Tensor:
+        kept = self._kept.get(name)
+        return torch.zeros_like(like) if kept is None or kept.shape != like.shape else kept
+
+    def _quadratic_model(
+        self,
+        forward: ForwardPass,
+        parameters: list[Tensor],
+        direction: Tensor,
+        push: _Push,
+        groups: Sequence[dict[str, Any]],
+    ) -> QuadraticModel:
+        """Return the model of the loss along the direction."""
+        decline = direction.dot(flat(p.grad for p in parameters))
+        if not decline.isfinite():
+            named = [(name, p.grad) for name, p in self._watched.model.named_parameters() if p.grad is not None]
+            bad = [name for name, gradient in named if not gradient.isfinite().all()]
+            raise ValueError(f"gradients must be finite, got others for {bad}" if bad else "the step is not finite")
+        damping = direction.dot(_spread([group["damping"] for group in groups], parameters) * direction)
+        pushed = push(direction)
+        lengths = [
+            (metric.product(value, v) * v).sum() / len(value)
+            for (value, metric), v in zip(forward.values, pushed, strict=True)
+        ]
+        reach = (forward.slope * pushed[0]).sum()
+        return QuadraticModel(*torch.stack([decline, lengths[0], sum(lengths, damping), reach]).tolist())
+
+    def _adam(self, parameter: Tensor) -> None:
+        """Make a step of Adam, for a parameter that no metric measures."""
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        state["steps"] = state.get("steps", 0) + 1
+        mean = state.setdefault("mean", torch.zeros_like(parameter)).lerp_(gradient, 0.1)
+        square = state.setdefault("square", torch.zeros_like(parameter)).lerp_(gradient.square(), 0.001)
+        scale = (square / (1 - 0.999 ** state["steps"])).sqrt_().add_(1e-8)
+        parameter.addcdiv_(mean, scale, value=-self._fallback / (1 - 0.9 ** state["steps"]))
 
     def _begin(self, module: nn.Module, inputs: Any) -> None:
         self._passes.clear()
+        self._before = random_state(self._device)
 
     def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._model.training and output.requires_grad and isinstance(layer, nn.Linear):
-            self._passes.append((layer, inputs[0].detach(), output))
+        if self._watching and self._watched.model.training and output.requires_grad and isinstance(layer, nn.Linear):
+            self._passes.append(LayerPass(layer, inputs[0].detach(), output))
 
-    def _observe(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _observe(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> None:
         passes = list(self._passes)
         self._passes.clear()
-        outputs = output[0] if isinstance(output, tuple) else output
-        if not passes or not outputs.numel():
+        outputs = outputs_of(result)
+        if not (self._watching and module.training and outputs.requires_grad and outputs.numel()):
             return
-        # Kept with the first parameter so that a resumed run observes the same passes.
-        counter = self.state[self.param_groups[0]["params"][0]]
-        seen = counter.get("forward_passes", 0)
-        counter["forward_passes"] = seen + 1
-        if seen % self._every:
-            return
-        batch = outputs.shape[0]
-        with torch.no_grad():
-            cotangents = _ROOTS[self._likelihood](outputs, self._samples, self._generator)
-        gradients: dict[int, Tensor] = {}
-        for cotangent in cotangents:
-            parts = torch.autograd.grad(
-                outputs, [out for *_, out in passes], cotangent, retain_graph=True, allow_unused=True
-            )
-            for index, part in enumerate(parts):
-                if part is not None:
-                    rows = part.reshape(-1, part.shape[-1])
-                    gradients[index] = gradients.get(index, 0) + rows.mT @ rows / batch
-        self._accumulate(passes, gradients)
-
-    def _accumulate(self, passes: list[tuple[nn.Linear, Tensor, Tensor]], gradients: dict[int, Tensor]) -> None:
-        """Blend this pass into the moving averages; several uses of one layer are one sum."""
-        fresh: dict[nn.Linear, list[tuple[Tensor, Tensor]]] = {}
-        for index, g in gradients.items():
-            layer, inputs, _ = passes[index]
-            rows = inputs.reshape(-1, inputs.shape[-1])
-            if layer.bias is not None:
-                rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-            fresh.setdefault(layer, []).append((rows.mT @ rows / len(rows), g))
-        for layer, uses in fresh.items():
-            a = torch.stack([use[0] for use in uses]).mean(0)
-            g = torch.stack([use[1] for use in uses]).sum(0)
-            state = self.state[layer.weight]
-            for name, value in (("A", a), ("G", g)):
-                state[name] = value if name not in state else torch.lerp(value, state[name], self._decay)
-            self._eigen.pop(layer, None)
-
-    def _precondition(self, layer: nn.Linear, gradients: dict[Tensor, Tensor], damping: float) -> None:
-        """Replace the gradients of a layer by their natural counterparts."""
-        if layer not in self._eigen:
-            a, g = self.factors(layer)
-            self._eigen[layer] = _Eigen(_eigh(a), _eigh(g))
-        (a_values, a_vectors), (g_values, g_vectors) = self._eigen[layer]
-        joined = layer.bias is not None
-        gradient = gradients[layer.weight]
-        if joined:
-            bias = gradients.get(layer.bias, torch.zeros_like(layer.bias))
-            gradient = torch.cat([gradient, bias[:, None]], dim=1)
-        values = g_values[:, None] * a_values + damping
-        inverse = torch.where(values > 0, 1 / values, 0.0)
-        natural = g_vectors @ (inverse * (g_vectors.mT @ gradient @ a_vectors)) @ a_vectors.mT
-        gradients[layer.weight] = natural[:, :-1] if joined else natural
-        if joined and layer.bias in gradients:
-            gradients[layer.bias] = natural[:, -1]
+        drawn = not torch.equal(self._before, random_state(self._device))
+        self._forward = ForwardPass(self._watched, arguments, keywords, result, self._before if drawn else None)
+        if self._method == "kfac" and self._seen % self._every == 0:
+            with torch.no_grad():
+                self._blocks.observe(passes, self._watched.values(result))
+        self._seen += 1
 
 
-def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues, those that are zero to rounding set to zero, and eigenvectors."""
-    values, vectors = torch.linalg.eigh(matrix)
-    floor = len(values) * torch.finfo(values.dtype).eps * values[-1].clamp_min(0)
-    return torch.where(values > floor, values, 0.0), vectors
-
-
-def _gaussian_root(outputs: Tensor, samples: int | None, generator: torch.Generator | None) -> list[Tensor]:
-    """Return cotangents whose mean outer product at each output is the identity."""
-    if samples is None:
-        eye = torch.eye(outputs.shape[-1], dtype=outputs.dtype, device=outputs.device)
-        return [row.expand_as(outputs) for row in eye]
-    shape = (samples, *outputs.shape)
-    noise = torch.randn(shape, generator=generator, dtype=outputs.dtype, device=outputs.device)
-    return list(noise / samples**0.5)
-
-
-def _categorical_root(outputs: Tensor, samples: int | None, generator: torch.Generator | None) -> list[Tensor]:
-    """Return cotangents whose mean outer product at each output is diag(p) - p p^T, p the probabilities."""
-    p = outputs.softmax(-1)
-    eye = torch.eye(p.shape[-1], dtype=p.dtype, device=p.device)
-    if samples is None:
-        return [p[..., c, None].sqrt() * (eye[c] - p) for c in range(p.shape[-1])]
-    flat = p.reshape(-1, p.shape[-1])
-    drawn = torch.multinomial(flat, samples, replacement=True, generator=generator).mT
-    return [(eye[labels].reshape(p.shape) - p) / samples**0.5 for labels in drawn]
-
-
-_ROOTS: dict[str, Callable[[Tensor, int | None, torch.Generator | None], list[Tensor]]] = {
-    "gaussian": _gaussian_root,
-    "categorical": _categorical_root,
-}
+def _spread(values: Sequence[float], parameters: Sequence[Tensor]) -> float | Tensor:
+    """Return a number for each parameter as one number if they are equal, else as a vector over all entries."""
+    if len(set(values)) == 1:
+        return values[0]
+    return torch.cat([p.new_full((p.numel(),), value) for p, value in zip(parameters, values, strict=True)])

@@ -1,10 +1,10 @@
 """Metrics with closed forms. Each carries its own exact curvature, found without differentiating the metric.
 
 They are what the rest of the package is tested against, and starting points for metrics of one's own. A new one
-defines the abstract methods of :class:`AnalyticMetric` and joins the list in ``tests/geometry/examples.py``.
+defines the abstract methods of :class:`~ndm_apps.geometry.closed_form.AnalyticMetric` and joins the list in
+``tests/geometry/examples.py``.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, final
 
@@ -12,55 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ndm_apps.geometry.closed_form import AnalyticMetric, IsotropicMetric, kulkarni_nomizu
 from ndm_apps.geometry.jets import rows, value_and_derivative
 from ndm_apps.geometry.metric import Metric
-from ndm_apps.geometry.operators import function_jet
-
-
-class AnalyticMetric(ABC):
-    """A metric on a chart of dimension ``n`` that knows its scalar curvature, and where its chart is good."""
-
-    n: int
-
-    @abstractmethod
-    def __call__(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
-        """Metric at the points ``x``."""
-
-    @abstractmethod
-    def scalar_curvature(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-        """Exact scalar curvature at the points ``x``."""
-
-    @abstractmethod
-    def chart_point(self, unit: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
-        """Send the unit cube ``[0, 1]^n`` into the chart, well away from where the coordinates fail."""
-
-
-class IsotropicMetric(AnalyticMetric, ABC):
-    r"""A metric whose planes at a point all have one sectional curvature k: any surface, and the space forms.
-
-    .. math:: R_{abcd} = k (g_{ad} g_{bc} - g_{ac} g_{bd}), \quad R_{bc} = (n-1) k g_{bc}, \quad R = n(n-1) k
-    """
-
-    @abstractmethod
-    def sectional_curvature(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-        """Sectional curvature of every plane at the points ``x``."""
-
-    @final
-    def scalar_curvature(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-        """Exact scalar curvature at the points ``x``."""
-        return self.n * (self.n - 1) * self.sectional_curvature(x)
-
-    @final
-    def ricci(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
-        """Exact Ricci tensor at the points ``x``."""
-        return (self.n - 1) * self.sectional_curvature(x)[..., None, None] * self(x)
-
-    @final
-    def riemann(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n n n"]:
-        """Exact Riemann tensor at the points ``x``, all indices down."""
-        g = self(x)
-        wedge = torch.einsum("...ad,...bc->...abcd", g, g) - torch.einsum("...ac,...bd->...abcd", g, g)
-        return self.sectional_curvature(x)[..., None, None, None, None] * wedge
+from ndm_apps.geometry.operators import differential, function_jet, hessian
 
 
 @final
@@ -222,6 +177,13 @@ class Product(AnalyticMetric):
         a, b = _split(x, self.first.n)
         return self.first.scalar_curvature(a) + self.second.scalar_curvature(b)
 
+    def riemann(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n n n"]:
+        """Exact Riemann tensor: that of either factor on its own vectors, nothing across."""
+        a, b = _split(x, self.first.n)
+        return _embedded(self.first.riemann(a), 4, 0, self.n) + _embedded(
+            self.second.riemann(b), 4, a.shape[-1], self.n
+        )
+
     def chart_point(self, unit: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """Use the product of the two charts."""
         a, b = _split(unit, self.first.n)
@@ -232,9 +194,13 @@ class Product(AnalyticMetric):
 class Conformal(AnalyticMetric):
     r"""Conformal change of a metric h by a function f of its points, :math:`g = e^{2f} h`.
 
-    .. math:: R = e^{-2f} \bigl(R_h - 2(n-1) \Delta_h f - (n-2)(n-1) |df|_h^2\bigr)
+    .. math::
+        R = e^{-2f} \bigl(R_h - 2(n-1) \Delta_h f - (n-2)(n-1) |df|_h^2\bigr), \qquad
+        \mathrm{Riem} = e^{2f} \bigl(\mathrm{Riem}_h
+            - h \wedge (\nabla df - df \otimes df + \tfrac12 |df|_h^2 h)\bigr)
 
-    (A. Besse, *Einstein Manifolds*, 1987, theorem 1.159.) ``log_scale`` is f: ``(..., n) -> (...)``.
+    with the product :func:`~ndm_apps.geometry.closed_form.kulkarni_nomizu` (A. Besse, *Einstein Manifolds*, 1987,
+    theorem 1.159). ``log_scale`` is f: ``(..., n) -> (...)``.
     """
 
     def __init__(self, log_scale: Callable[[Tensor], Tensor], base: AnalyticMetric) -> None:
@@ -247,8 +213,16 @@ class Conformal(AnalyticMetric):
     def scalar_curvature(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
         """Exact scalar curvature at the points ``x``."""
         f, m = function_jet(self.base, self.log_scale, x), self.n - 1
-        inside = self.base.scalar_curvature(x) - 2 * m * f.laplacian - (m - 1) * m * f.gradient_squared
+        inside = self.base.scalar_curvature(x) - 2 * m * f.laplacian - (m - 1) * m * f.gradient.square().sum(-1)
         return (-2 * f.value).exp() * inside
+
+    def riemann(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n n n"]:
+        """Exact Riemann tensor at the points ``x``, all indices down."""
+        h, df = self.base(x), differential(self.log_scale, x)
+        squared = function_jet(self.base, self.log_scale, x).gradient.square().sum(-1)[..., None, None]
+        bend = hessian(self.base, self.log_scale, x) - df.unsqueeze(-1) * df.unsqueeze(-2) + squared / 2 * h
+        scale = (2 * self.log_scale(x)).exp()[..., None, None, None, None]
+        return scale * (self.base.riemann(x) - kulkarni_nomizu(h, bend))
 
     def chart_point(self, unit: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """Use the chart of the base."""
@@ -259,9 +233,13 @@ class Conformal(AnalyticMetric):
 class Warped(AnalyticMetric):
     r"""Warped product of a base B and a fibre F of dimension m, :math:`g = g_B + f(b)^2 g_F`.
 
-    .. math:: R = R_B + R_F / f^2 - 2m \, \Delta_B f / f - m(m-1) |df|_B^2 / f^2
+    .. math::
+        R = R_B + R_F / f^2 - 2m \, \Delta_B f / f - m(m-1) |df|_B^2 / f^2, \qquad
+        \mathrm{Riem} = \mathrm{Riem}_B + f^2 \, \mathrm{Riem}_F
+            - g_F \wedge (f \nabla df + \tfrac12 f^2 |df|_B^2 g_F)
 
-    (B. O'Neill, *Semi-Riemannian Geometry*, 1983, chapter 7.) ``warp`` is f > 0: ``(..., dim B) -> (...)``.
+    with the product :func:`~ndm_apps.geometry.closed_form.kulkarni_nomizu` (B. O'Neill, *Semi-Riemannian Geometry*,
+    1983, chapter 7). ``warp`` is f > 0: ``(..., dim B) -> (...)``.
     """
 
     def __init__(self, base: AnalyticMetric, fibre: AnalyticMetric, warp: Callable[[Tensor], Tensor]) -> None:
@@ -276,8 +254,20 @@ class Warped(AnalyticMetric):
         """Exact scalar curvature at the points ``x``."""
         b, p = _split(x, self.base.n)
         f, m = function_jet(self.base, self.warp, b), self.fibre.n
-        fibre = (self.fibre.scalar_curvature(p) - m * (m - 1) * f.gradient_squared) / f.value.square()
+        fibre = (self.fibre.scalar_curvature(p) - m * (m - 1) * f.gradient.square().sum(-1)) / f.value.square()
         return self.base.scalar_curvature(b) + fibre - 2 * m * f.laplacian / f.value
+
+    def riemann(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n n n"]:
+        """Exact Riemann tensor at the points ``x``, all indices down."""
+        b, p = _split(x, self.base.n)
+        f, bend = function_jet(self.base, self.warp, b), hessian(self.base, self.warp, b)
+        k, n, squared = self.base.n, self.n, f.value.square()[..., None, None]
+        slope = f.gradient.square().sum(-1)[..., None, None]
+        across = _embedded(self.fibre(p), 2, k, n)
+        mixed = f.value[..., None, None] * _embedded(bend, 2, 0, n) + squared * slope / 2 * across
+        own = _embedded(self.base.riemann(b), 4, 0, n)
+        own = own + squared[..., None, None] * _embedded(self.fibre.riemann(p), 4, k, n)
+        return own - kulkarni_nomizu(across, mixed)
 
     def chart_point(self, unit: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """Use the product of the two charts."""
@@ -318,5 +308,10 @@ def _split(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _blocks(a: Tensor, b: Tensor) -> Tensor:
-    corner = a.new_zeros(*a.shape[:-1], b.shape[-1])
-    return torch.cat((torch.cat((a, corner), -1), torch.cat((corner.mT, b), -1)), -2)
+    k, n = a.shape[-1], a.shape[-1] + b.shape[-1]
+    return _embedded(a, 2, 0, n) + _embedded(b, 2, k, n)
+
+
+def _embedded(t: Tensor, rank: int, start: int, n: int) -> Tensor:
+    """Tensor of one factor of a product as a tensor of the whole: its indices begin at ``start``, zeros elsewhere."""
+    return torch.nn.functional.pad(t, (start, n - start - t.shape[-1]) * rank)

@@ -1,40 +1,51 @@
-r"""Exponential map: where a geodesic gets in unit time.
+r"""Exponential map: where a geodesic gets in unit time, and how well it kept its speed.
 
-The geodesic equation :math:`\ddot x^c = -\Gamma^c{}_{ab} \dot x^a \dot x^b` is integrated without Christoffel symbols:
-lowered, the right-hand side is :math:`\tfrac12 \partial_k g(v, v) - (D_v g \, v)_k` with v held constant, one forward
-and one reverse derivative of the metric whatever the dimension. The integrator is the pair of orders 5(4) of Dormand
-and Prince (J. R. Dormand, P. J. Prince, *J. Comput. Appl. Math.* 6, 1980, 19-26), each sample with its own step.
+Hamilton's equations of :mod:`ndm_apps.geometry.finsler` are integrated to order 8, each sample with its own steps. The
+speed is a constant of the motion that the integrator does not know of: what is left of it is an honest error estimate.
 """
 
 import warnings
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ndm_apps.geometry.finsler import Finsler, as_finsler, hamiltonian_flow
+from ndm_apps.geometry.integrator import MOST_STEPS, integrate, integrate_evenly
 from ndm_apps.geometry.jets import contraction_gradient, rows, value_and_derivative
-from ndm_apps.geometry.metric import Metric, check_vector, evaluate
-
-_STAGES = (
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-# Difference between the solutions of orders 5 and 4.
-_ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
-# Steps after which a geodesic is given up: it winds too fast to be followed in any useful time.
-_MOST_STEPS = 2_000
+from ndm_apps.geometry.metric import Metric, check_vector
 
 
 class GeodesicWarning(RuntimeWarning):
     """A geodesic was not found, or not to the tolerance; the message says which and what was returned instead."""
 
 
+@dataclass(frozen=True)
+class GeodesicFlow:
+    """Where geodesics are after unit time, each with its own report.
+
+    Attributes
+    ----------
+    point, velocity : Tensor
+        Position and velocity at time 1, shape ``(..., n)``; nan where ``converged`` is False.
+    energy_drift : Tensor
+        Relative change of the squared speed g(v, v) from time 0 to 1, shape ``(...)``; exactly zero for a geodesic.
+    steps : Tensor
+        Steps taken, shape ``(...)``.
+    converged : Tensor
+        Whether time 1 was reached, shape ``(...)``: not where the geodesic leaves the chart before, or winds too fast.
+    """
+
+    point: Float[Tensor, "*batch n"]
+    velocity: Float[Tensor, "*batch n"]
+    energy_drift: Float[Tensor, "*batch"]
+    steps: Int[Tensor, "*batch"]
+    converged: Bool[Tensor, "*batch"]
+
+
 def exp_map(
-    metric: Metric,
+    metric: Metric | Finsler,
     x: Float[Tensor, "*batch n"],
     v: Float[Tensor, "*batch n"],
     steps: int | None = None,
@@ -47,13 +58,13 @@ def exp_map(
     Parameters
     ----------
     metric : callable
-        ``(..., n) -> (..., n, n)``.
+        ``(..., n) -> (..., n, n)``, or a :class:`Randers` metric.
     x : Tensor
         Points, shape ``(..., n)``.
     v : Tensor
         Tangent vectors at ``x``; shapes broadcast.
     steps : int, optional
-        Take so many equal steps of order 5. By default each sample chooses its own.
+        Take so many equal steps of order 8. By default each sample chooses its own.
     tolerance : float, optional
         Relative error allowed per step when they are chosen; by default 1e-10 in float64, 1e-5 in float32.
 
@@ -61,12 +72,16 @@ def exp_map(
     -------
     Tensor
         Points, shape ``(..., n)``, differentiable with respect to everything. Where the geodesic leaves the chart
-        before its time is up, or takes too many steps: nan, with a :class:`GeodesicWarning`.
+        before its time is up, or takes too many steps: nan, with a :class:`GeodesicWarning` that names the samples.
 
     Raises
     ------
     ValueError
         If an argument or the metric at ``x`` is not what it should be.
+
+    See Also
+    --------
+    geodesic_flow : the same, with the velocity at the end and the error of the energy.
 
     Examples
     --------
@@ -78,7 +93,35 @@ def exp_map(
     >>> exp_map(Sphere(2), torch.zeros(2, dtype=torch.float64), quarter).round(decimals=8)
     tensor([1., 0.], dtype=torch.float64)
     """
-    evaluate(metric, x)
+    flow = geodesic_flow(metric, x, v, steps, tolerance)
+    if steps is None:
+        reason = f"left the chart or took more than {MOST_STEPS} steps; nan is returned there"
+        warn_of_failures("exp_map", flow.converged, reason)
+    return flow.point
+
+
+def geodesic_flow(
+    metric: Metric | Finsler,
+    x: Float[Tensor, "*batch n"],
+    v: Float[Tensor, "*batch n"],
+    steps: int | None = None,
+    tolerance: float | None = None,
+) -> GeodesicFlow:
+    r"""Follow geodesics for unit time and report on each: :math:`(x, v) \mapsto (\gamma(1), \dot\gamma(1))`.
+
+    Parameters and errors are those of :func:`exp_map`; nothing is warned of, since everything is in the report.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ndm_apps.geometry.analytic import Sphere
+    >>> quarter = torch.tensor([torch.pi / 4, 0.0], dtype=torch.float64)
+    >>> flow = geodesic_flow(Sphere(2), torch.zeros(2, dtype=torch.float64), quarter)
+    >>> flow.velocity.round(decimals=4), bool(flow.energy_drift.abs() < 1e-9), bool(flow.converged)
+    (tensor([1.5708, 0.0000], dtype=torch.float64), True, True)
+    """
+    finsler = as_finsler(metric)
+    finsler.check(x, "x")
     check_vector("v", v, x)
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"steps must be an integer, at least 1, or None, got {steps!r}")
@@ -86,24 +129,38 @@ def exp_map(
         tolerance = 1e-10 if x.dtype == torch.float64 else 1e-5
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance must be between 0 and 1, got {tolerance!r}")
-    x, v = torch.broadcast_tensors(x, v)  # type: ignore[no-untyped-call]
-    state = torch.cat((x, v), -1)
+    x, v = (t.contiguous() for t in torch.broadcast_tensors(x, v))  # type: ignore[no-untyped-call]
+    n = x.shape[-1]
+    tiny = torch.finfo(x.dtype).tiny
+
+    def rate(state: Tensor) -> Tensor:
+        return torch.cat(hamiltonian_flow(finsler, *state.chunk(2, -1)), -1)
+
+    def scale(state: Tensor, slope: Tensor) -> Tensor:
+        # A velocity per unit time is a distance; a momentum is measured against its own largest entry.
+        position, p = (t.abs().amax(-1, keepdim=True) for t in state.chunk(2, -1))
+        reach = position + slope[..., :n].abs().amax(-1, keepdim=True)
+        return torch.cat((reach, p), -1).clamp(min=tiny).repeat_interleave(n, -1)
+
+    c = finsler.coefficients(x)
+    before = finsler.square(c, v)
+    start = torch.cat((x, finsler.momentum(c, v)), -1)
     if steps is None:
-        state, failed = _adaptive(metric, state, tolerance)
-        if bool(failed.any()):
-            where = f", first at sample {tuple(failed.nonzero()[0].tolist())}" if failed.ndim else ""
-            count = f"{int(failed.sum())} of {failed.numel()} geodesics"
-            message = (
-                f"exp_map: {count} left the chart or took more than {_MOST_STEPS} steps{where}; nan is returned there"
-            )
-            warnings.warn(message, GeodesicWarning, stacklevel=2)
-            state = state.masked_fill(failed.unsqueeze(-1), torch.nan)
+        end, finished, taken = integrate(rate, start, scale, tolerance)
     else:
-        step = torch.full_like(state[..., :1], 1 / steps)
-        slope = _slope(metric, state)
-        for _ in range(steps):
-            state, slope, _ = _step(metric, state, slope, step)
-    return state[..., : x.shape[-1]]
+        end = integrate_evenly(rate, start, steps)
+        finished = torch.isfinite(end).all(-1)
+        taken = torch.full(finished.shape, steps, device=x.device)
+    point, p = end.chunk(2, -1)
+    c = finsler.coefficients(point)
+    velocity = finsler.velocity(c, p)
+    with torch.no_grad():
+        after = finsler.square(c, velocity)
+        drift = torch.where(before == 0, after, after / before - 1)
+    lost = ~finished.unsqueeze(-1)
+    return GeodesicFlow(
+        point.masked_fill(lost, torch.nan), velocity.masked_fill(lost, torch.nan), drift, taken, finished
+    )
 
 
 def acceleration(
@@ -121,50 +178,13 @@ def acceleration(
     return torch.cholesky_solve(force.unsqueeze(-1), cholesky).squeeze(-1)
 
 
-def _slope(metric: Metric, state: Tensor) -> Tensor:
-    x, v = state.chunk(2, -1)
-    return torch.cat((v, acceleration(metric, x, v)), -1)
-
-
-def _step(metric: Metric, state: Tensor, slope: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    slopes = [slope]
-    new = state
-    for weights in _STAGES:
-        new = state + step * sum(w * k for w, k in zip(weights, slopes, strict=True) if w)
-        slopes.append(_slope(metric, new))
-    # The last stage is the solution itself: its slope begins the next step.
-    error = step * sum(w * k for w, k in zip(_ERROR, slopes, strict=True) if w)
-    return new, slopes[-1], error
-
-
-def _adaptive(metric: Metric, state: Tensor, tolerance: float) -> tuple[Tensor, Bool[Tensor, "*batch"]]:
-    n = state.shape[-1] // 2
-    smallest = 8 * torch.finfo(state.dtype).eps
-    time = torch.zeros_like(state[..., :1])
-    size = torch.full_like(time, 1 / 16)
-    failed = torch.zeros_like(time, dtype=torch.bool)
-    slope = _slope(metric, state)
-    for _ in range(_MOST_STEPS):
-        active = (time < 1) & ~failed
-        if not bool(active.any()):
-            break
-        step = torch.where(active, torch.minimum(size, 1 - time), torch.zeros_like(size))
-        trial, trial_slope, error = _step(metric, state, slope, step)
-        with torch.no_grad():
-            speed = trial[..., n:].abs().amax(-1, keepdim=True).clamp(min=torch.finfo(state.dtype).tiny)
-            reach = trial[..., :n].abs().amax(-1, keepdim=True) + speed
-            ratio = torch.cat((error[..., :n] / reach, error[..., n:] / speed), -1).abs().amax(-1, keepdim=True)
-            ratio = ratio / tolerance
-            finite = torch.isfinite(ratio) & torch.isfinite(trial_slope).all(-1, keepdim=True)
-            whole = bool((finite | ~active).all())
-            factor = torch.where(finite, (0.9 * ratio.clamp(min=1e-8) ** -0.2).clamp(0.2, 5.0), 0.2)
-            # A trial with nan anywhere is thrown away whole: selected by `where`, it would poison the gradients.
-            accepted = active & (ratio <= 1) & whole
-            size = torch.where(accepted | (active & ~(ratio <= 1)), step * factor, size)
-            last = time + step >= 1 - smallest
-            time = torch.where(accepted, torch.where(last, torch.ones_like(time), time + step), time)
-            failed = failed | (active & ~accepted & (size < smallest))
-        if whole:
-            state = torch.where(accepted, trial, state)
-            slope = torch.where(accepted, trial_slope, slope)
-    return state, (time < 1).squeeze(-1)
+def warn_of_failures(function: str, converged: Bool[Tensor, "*batch"], consequence: str, of: str = "geodesics") -> None:
+    """Emit one GeodesicWarning, at the caller of the public function, that names the samples that failed."""
+    failed = ~converged
+    if not bool(failed.any()):
+        return
+    places = [tuple(place) for place in failed.nonzero().tolist()]
+    named = ", ".join(map(str, places[:8])) + (", ..." if len(places) > 8 else "")
+    where = f" (sample{'s' if len(places) > 1 else ''} {named})" if failed.ndim else ""
+    message = f"{function}: {len(places)} of {failed.numel()} {of}{where} {consequence}"
+    warnings.warn(message, GeodesicWarning, stacklevel=3)

@@ -2,51 +2,60 @@ r"""Infinitesimal isometries of a metric: Killing vector fields.
 
 A field :math:`\xi` is Killing when the metric does not change along its flow,
 
-.. math:: (L_\xi g)_{ab} = \xi^c \partial_c g_{ab} + g_{cb} \partial_a \xi^c + g_{ac} \partial_b \xi^c = 0 .
+.. math:: (L_\xi g)_{ab} = \nabla_a \xi_b + \nabla_b \xi_a = 0 ,
 
-The equation is linear in the field. On a dictionary of polynomial fields and a set of sample points it becomes one
-matrix; its singular values, measured against the size of the field, say how well each direction solves the equation.
+and then :math:`g(\xi, \dot x)` is conserved along every geodesic. How the equation is solved:
+:mod:`ndm_apps.geometry.killing_equation`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
-from typing import final, overload
+from typing import NamedTuple, final, overload
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from ndm_apps.geometry.jets import first_derivatives, rows, value_and_derivative
+from ndm_apps.geometry.dictionary import Dictionary, checked_dictionary
+from ndm_apps.geometry.jets import rows, value_and_derivative
+from ndm_apps.geometry.killing_equation import check_tolerance, count_zeros, killing_equation, null_space
 from ndm_apps.geometry.metric import Metric, evaluate
 
 
+@final
 @dataclass(frozen=True)
 class KillingField:
-    r"""A polynomial vector field, sum over monomials of ``coefficients`` times ((x - centre) / scale)^``exponents``.
+    r"""A vector field expanded in the functions :math:`\phi_m` of a dictionary.
+
+    .. math:: \xi^a = \sum_m U_{am} \phi_m + g^{ab} \sum_m D_{bm} \phi_m
 
     Attributes
     ----------
-    coefficients : Tensor
-        Shape ``(n, monomials)``. The root mean square length of the field on the sample points is 1.
-    exponents : Tensor
-        Shape ``(monomials, n)``.
-    centre, scale : Tensor
-        Mean and standard deviation of the sample points, shape ``(n,)``.
+    up, down : Tensor
+        The coefficients U and D, shape ``(n, functions)``. D is 0 where the field could be written without. The root
+        mean square length of the field on the sample points is 1.
+    dictionary : callable
+        ``(..., n) -> (..., functions)``.
+    metric : callable
+        ``(..., n) -> (..., n, n)``.
     residual : float
         Root mean square of :math:`|L_\xi g|` over that of :math:`|\xi| / l`, where l is the root mean square
         distance of the sample points from their mean: 0 for an isometry, of order 1 for a field taken at random.
     """
 
-    coefficients: Float[Tensor, "n monomials"]
-    exponents: Int[Tensor, "monomials n"]
-    centre: Float[Tensor, " n"]
-    scale: Float[Tensor, " n"]
+    up: Float[Tensor, "n functions"]
+    down: Float[Tensor, "n functions"]
+    dictionary: Dictionary
+    metric: Metric
     residual: float
 
     def __call__(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
-        """Value of the field at the points ``x``."""
-        return _monomials((x - self.centre) / self.scale, self.exponents) @ self.coefficients.mT
+        """Value of the field at the points ``x``, index up."""
+        phi = self.dictionary(x)
+        # Not `linalg.solve`: its second forward derivative is wrong (torch 2.13).
+        cholesky = torch.linalg.cholesky_ex(self.metric(x))[0]
+        raised = torch.cholesky_solve((phi @ self.down.mT).unsqueeze(-1), cholesky).squeeze(-1)
+        return phi @ self.up.mT + raised
 
 
 @final
@@ -84,21 +93,32 @@ class KillingFields(Sequence[KillingField]):
 
 
 def killing_fields(
-    metric: Metric, x: Float[Tensor, "*batch n"], degree: int = 1, tolerance: float = 1e-3
+    metric: Metric,
+    x: Float[Tensor, "*batch n"],
+    degree: int = 1,
+    tolerance: float = 1e-3,
+    *,
+    angles: Sequence[int] = (),
+    dictionary: Dictionary | None = None,
 ) -> KillingFields:
-    """Find the Killing vector fields of a metric among the polynomials of the chart.
+    r"""Find the Killing vector fields of a metric among those with components in a dictionary.
 
     Parameters
     ----------
     metric : callable
         ``(..., n) -> (..., n, n)``.
     x : Tensor
-        Sample points, shape ``(..., n)``; at least as many as there are monomials, in general position.
+        Sample points, shape ``(..., n)``; at least twice as many as there are functions, in general position.
     degree : int, default 1
         Highest total degree of the components of the fields, at least 0.
     tolerance : float, default 1e-3
         Largest residual of a field that may be counted. Among those, the count is set at the widest gap of the
         spectrum. Raise it for metrics that were learned and have their symmetries only nearly.
+    angles : sequence of int, optional
+        Coordinates measured modulo :math:`2 \pi`: harmonics up to ``degree`` take the place of their powers.
+    dictionary : callable, optional
+        Other functions, ``(..., n) -> (..., functions)``, independent, differentiable by forward mode; ``degree`` and
+        ``angles`` are then not read.
 
     Returns
     -------
@@ -108,93 +128,92 @@ def killing_fields(
     Raises
     ------
     ValueError
-        If an argument or the metric at ``x`` is not what it should be, or the points cannot tell the fields apart.
+        If an argument or the metric at ``x`` is not what it should be, or the points cannot tell the functions apart.
 
     Examples
     --------
-    The plane has two translations and a rotation.
+    The plane has two translations and a rotation, in polar coordinates too.
 
     >>> import torch
     >>> from ndm_apps.geometry.analytic import Euclidean
-    >>> x = torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> fields = killing_fields(Euclidean(2), x, degree=1)
+    >>> x = torch.rand(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    >>> len(killing_fields(Euclidean(2), x, degree=1))
+    3
+    >>> def polar(x):
+    ...     return torch.diag_embed(torch.stack((torch.ones_like(x[..., 0]), x[..., 0] ** 2), -1))
+    >>> fields = killing_fields(polar, x, degree=2, angles=[1])
     >>> len(fields), all(field.residual < 1e-12 for field in fields)
     (3, True)
     """
-    if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
-        raise ValueError(f"degree must be an integer, at least 0, got {degree!r}")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must be between 0 and 1, got {tolerance!r}")
+    check_tolerance(tolerance)
     evaluate(metric, x)
     with torch.no_grad():
         x = x.reshape(-1, x.shape[-1])
-        exponents = _exponents(x.shape[-1], degree).to(x.device)
-        if len(x) < len(exponents):
-            raise ValueError(f"x must hold at least {len(exponents)} points for degree {degree}, got {len(x)}")
-        centre, scale = x.mean(0), x.std(0, correction=0)
-        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        change, values = _equations(metric, x, exponents, centre, scale)
-        spectrum, coefficients = _spectrum(change, values)
-        count, gap = _count(spectrum, tolerance, torch.finfo(x.dtype).eps, x.shape[-1])
-        shaped = coefficients[:, :count].mT.reshape(count, x.shape[-1], len(exponents)).to(x.dtype)
-    fields = [
-        KillingField(c, exponents, centre, scale, float(r)) for c, r in zip(shaped, spectrum[:count], strict=True)
-    ]
+        n, eps = x.shape[-1], torch.finfo(x.dtype).eps
+        dictionary = checked_dictionary(x, degree, angles, dictionary)
+        spectrum, coefficients = null_space(killing_equation(metric, x, dictionary, rank=1), eps)
+        count, gap = count_zeros(spectrum, tolerance, eps, n * (n + 1) // 2)
+        up, down = torch.unflatten(coefficients[:, :count].mT, 1, (2, n, -1)).to(x.dtype).unbind(1)
+    found = zip(up, down, spectrum[:count], strict=True)
+    fields = [KillingField(u, d, dictionary, metric, float(residual)) for u, d, residual in found]
     return KillingFields(fields, spectrum.to(x.dtype), gap)
 
 
-def _exponents(n: int, degree: int) -> Tensor:
-    table = []
-    for total in range(degree + 1):
-        for factors in combinations_with_replacement(range(n), total):
-            table.append([factors.count(i) for i in range(n)])
-    return torch.tensor(table)
+class LieAlgebra(NamedTuple):
+    r"""How vector fields bracket with each other.
+
+    Attributes
+    ----------
+    structure : Tensor
+        The constants of :math:`[\xi_i, \xi_j] = c_{ijk} \xi_k`, by least squares; shape ``(fields, fields, fields)``.
+    defect : float
+        Largest root mean square of :math:`l \, |[\xi_i, \xi_j] - c_{ijk} \xi_k|`, l the root mean square distance of
+        the sample points from their mean: how far the brackets leave the span of the fields.
+    """
+
+    structure: Float[Tensor, "fields fields fields"]
+    defect: float
 
 
-def _monomials(t: Tensor, exponents: Tensor) -> Tensor:
-    # Powers by repeated products: x**0 has no derivative at 0, and learned metrics are often sampled there.
-    powers = [torch.ones_like(t)]
-    for _ in range(int(exponents.max())):
-        powers.append(powers[-1] * t)
-    table = torch.stack(powers, -1)
-    return table[..., torch.arange(t.shape[-1], device=t.device), exponents].prod(-1)
+def lie_algebra(fields: Sequence[KillingField], x: Float[Tensor, "*batch n"]) -> LieAlgebra:
+    """Brackets of Killing fields. All isometries together form a Lie algebra: a defect tells that some were missed.
 
+    Parameters
+    ----------
+    fields : sequence of KillingField
+        At least one, of one metric.
+    x : Tensor
+        Sample points, shape ``(..., n)``.
 
-def _equations(metric: Metric, x: Tensor, exponents: Tensor, centre: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows: samples times components in an orthonormal frame. Columns: fields. Of l L_xi g, and of xi; mean squares."""
-    value = evaluate(metric, x)
-    frame = value.orthonormal_frame()
-    basis = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand_as(frame)
-    phi, slope = value_and_derivative(lambda y: _monomials((y - centre) / scale, exponents), rows(x, basis), basis)
-    phi = phi[:, 0]
-    dg = frame.unsqueeze(-3) @ first_derivatives(metric, x, basis) @ frame.mT.unsqueeze(-3)
-    # In the frame, g_cb d_a xi^c is (C^{-1} d phi)_a C_cb for the field phi d_c.
-    stretch = torch.einsum("pai,pim,pcb->pabcm", frame, slope, value.cholesky)
-    change = torch.einsum("pm,pcab->pabcm", phi, dg) + stretch + stretch.transpose(1, 2)
-    values = torch.einsum("pm,pcb->pbcm", phi, value.cholesky)
-    spread = (value.cholesky.mT @ (x - centre).unsqueeze(-1)).square().sum(dim=(-2, -1)).mean().sqrt()
-    root = len(x) ** 0.5
-    return change.flatten(0, 2).flatten(1) * spread / root, values.flatten(0, 1).flatten(1) / root
+    Raises
+    ------
+    ValueError
+        If there is no field, or ``x`` or the metric at ``x`` is not what it should be.
 
+    Examples
+    --------
+    The three rotations of the sphere.
 
-def _spectrum(change: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    # Double precision whatever the input: the null space is what is left after everything has cancelled.
-    change, values = change.double(), values.double()
-    lengths = torch.linalg.vector_norm(values, dim=0)
-    r = torch.linalg.qr(values / lengths, mode="r").R
-    if not bool(r.diagonal().abs().min() > 1e-8):
-        raise ValueError("x must lie in general position: on these points some polynomial fields coincide")
-    r = r * lengths
-    white = torch.linalg.solve_triangular(r, change, upper=True, left=False)
-    _, sigma, vh = torch.linalg.svd(white, full_matrices=False)
-    return sigma.flip(0), torch.linalg.solve_triangular(r, vh.flip(0).mT, upper=True)
-
-
-def _count(spectrum: Tensor, tolerance: float, eps: float, n: int) -> tuple[int, float]:
-    floor = 100 * eps  # residuals below rounding differ by chance: no gap is to be seen among them
-    sizes = [max(float(s), floor) for s in spectrum] + [float("inf")]
-    possible = [k for k in range(1, min(len(spectrum), n * (n + 1) // 2) + 1) if sizes[k - 1] <= tolerance]
-    if not possible:
-        return 0, float("nan")
-    count = max(possible, key=lambda k: sizes[k] / sizes[k - 1])
-    return count, sizes[count] / sizes[count - 1]
+    >>> import torch
+    >>> from ndm_apps.geometry.analytic import Sphere
+    >>> x = 2 * torch.rand(99, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    >>> rotations = killing_fields(Sphere(2), x, degree=2)
+    >>> lie_algebra(rotations, x).defect < 1e-12, lie_algebra(rotations[:2], x).defect > 1e-1
+    (True, True)
+    """
+    if not fields:
+        raise ValueError("fields must hold at least one field, got none")
+    x = x.reshape(-1, x.shape[-1])
+    with torch.no_grad():
+        cholesky = evaluate(fields[0].metric, x).cholesky
+        values = torch.stack([field(x) for field in fields], 1)
+        points = rows(x, values)
+        slopes = torch.stack([value_and_derivative(field, points, values)[1] for field in fields], 2)
+        # slopes[p, i, j] is the derivative of field j along field i.
+        brackets = (slopes - slopes.transpose(1, 2)) @ cholesky.unsqueeze(1)
+        span, target = (t.movedim(0, -2).flatten(-2) for t in (values @ cholesky, brackets))
+        constants = torch.linalg.lstsq(span.mT, target.flatten(0, 1).mT).solution.mT
+        structure = constants.reshape(len(span), len(span), len(span))
+        rest = (target - structure @ span).square().sum(-1) / len(x)
+        spread = ((x - x.mean(0)).unsqueeze(-2) @ cholesky).square().sum() / len(x)
+    return LieAlgebra(structure, float((rest.max() * spread).sqrt()))

@@ -1,12 +1,13 @@
 """Any metric as a geoopt manifold, so that geoopt's optimisers run on it. The only file that imports geoopt."""
 
 import torch
+from geoopt import ManifoldTensor  # type: ignore[import-untyped]
 from geoopt.manifolds.base import Manifold  # type: ignore[import-untyped]
 from torch import Tensor
 
 from ndm_apps.geometry.exponential import acceleration, exp_map
 from ndm_apps.geometry.geodesic import distance, log_map
-from ndm_apps.geometry.metric import Metric, evaluate, inner, raise_index
+from ndm_apps.geometry.metric import Metric, evaluate, inner, norm, raise_index
 from ndm_apps.geometry.transport import parallel_transport
 
 
@@ -15,6 +16,10 @@ class LearnedManifold(Manifold):  # type: ignore[misc]
 
     Points and vectors are coordinates, so projections are the identity. A step of an optimiser is the second-order
     retraction :math:`x + u - \tfrac12 \Gamma(u, u)`, and its momentum follows by parallel transport along the chord.
+    A parameter of shape ``(..., n)`` is a batch of points.
+
+    geoopt's samplers refuse this manifold, rightly: they draw the momentum by turning white noise into a gradient,
+    covariance :math:`g^{-2}` where the law of the chart asks for :math:`g^{-1}`, and would sample another density.
 
     Parameters
     ----------
@@ -34,7 +39,7 @@ class LearnedManifold(Manifold):  # type: ignore[misc]
 
     name = "LearnedManifold"
     ndim = 1
-    reversible = False
+    reversible = False  # which is what makes geoopt's samplers refuse it
 
     def __init__(self, metric: Metric) -> None:
         super().__init__()
@@ -58,9 +63,16 @@ class LearnedManifold(Manifold):  # type: ignore[misc]
         return raise_index(self.metric, _plain(x), u)
 
     def retr(self, x: Tensor, u: Tensor) -> Tensor:
-        """Second-order retraction: the exponential map up to the third order of ``u``."""
+        """Second-order retraction: the exponential map up to the third order of ``u``.
+
+        The correction is never longer than ``u``: where it would be, second order means nothing.
+        """
         x = _plain(x)
-        return x + u + 0.5 * acceleration(self.metric, x, u.expand_as(x))
+        u = u.expand_as(x)
+        bend = 0.5 * acceleration(self.metric, x, u)
+        straight, turned = norm(self.metric, x, torch.stack((u, bend)))
+        longer = (turned > straight).unsqueeze(-1)
+        return x + u + torch.where(longer, (straight / turned).unsqueeze(-1) * bend, bend)
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Exponential map."""
@@ -79,6 +91,30 @@ class LearnedManifold(Manifold):  # type: ignore[misc]
         """Transport along the chord from x to y: one isometric step of order two."""
         chord = torch.stack((_plain(x), _plain(y)), -2)
         return parallel_transport(self.metric, chord, v)[..., -1, :]
+
+    def origin(
+        self,
+        *size: int,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        seed: int | None = 42,
+    ) -> ManifoldTensor:
+        """Zeros; ValueError if they are not on the chart. ``seed`` is not read."""
+        return self._point(torch.zeros(*size, dtype=dtype, device=device))
+
+    def random(
+        self,
+        *size: int,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        generator: torch.Generator | None = None,
+    ) -> ManifoldTensor:
+        """Draw points with standard normal coordinates; ValueError if they are not on the chart."""
+        return self._point(torch.randn(*size, dtype=dtype, device=device, generator=generator))
+
+    def _point(self, x: Tensor) -> ManifoldTensor:
+        evaluate(self.metric, x)
+        return ManifoldTensor(x, manifold=self)
 
     def _check_point_on_manifold(self, x: Tensor, *, atol: float = 1e-5, rtol: float = 1e-5) -> tuple[bool, str | None]:
         try:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ndm_apps.geometry.differentiable import check_differentiable
+
 Metric: TypeAlias = Callable[[Tensor], Tensor]
 
 
@@ -154,6 +156,7 @@ def evaluate(metric: Metric, x: Float[Tensor, "*batch n"], name: str = "x") -> M
 
     Every public function of this package passes through here. A correct metric pays for one comparison with its
     transpose, one Cholesky factorisation (needed anyway) and one synchronisation; reasons are only sought on failure.
+    Whether torch can differentiate it is found out once for each metric object: a few milliseconds, then nothing.
 
     Parameters
     ----------
@@ -173,7 +176,8 @@ def evaluate(metric: Metric, x: Float[Tensor, "*batch n"], name: str = "x") -> M
     ------
     ValueError
         If ``x`` is not a floating tensor with at least one axis, or the metric at some point has the wrong shape or
-        dtype, or is not finite, symmetric and positive definite. The message names the sample.
+        dtype, or is not finite, symmetric and positive definite (the message names the sample), or torch cannot
+        differentiate it twice.
     """
     check_points(name, x)
     g = metric(x)
@@ -193,6 +197,7 @@ def evaluate(metric: Metric, x: Float[Tensor, "*batch n"], name: str = "x") -> M
     good = (info == 0) & _symmetric(g) & torch.isfinite(g).all(-1).all(-1) & torch.isfinite(x).all(-1)
     if not bool(good.all()):
         raise ValueError(_what_is_wrong(name, x, g, good))
+    check_differentiable(metric, name, x)
     return MetricValue(g, cholesky)
 
 

@@ -12,7 +12,7 @@ coordinates, so in it :math:`g = \delta` at the point and every contraction with
 where the third term is :math:`|\Gamma|^2` and the last :math:`|g^{ab} \Gamma_{ab}|^2`. It is exact, not an expansion.
 """
 
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,21 @@ from ndm_apps.geometry.metric import HasScalarCurvature, Metric, check_points, e
 
 # Numbers of one derivative tensor held at a time: beyond this the tensors leave the cache and the time doubles.
 _CHUNK = 1 << 20
+
+
+@runtime_checkable
+class HasCurvatureEstimates(Protocol):
+    """A metric with random estimates of its scalar curvature that are better than random planes at the same cost.
+
+    :func:`scalar_curvature` with ``method="stochastic"`` and :func:`mean_square_curvature` call this method where it
+    exists.
+    """
+
+    def curvature_estimates(
+        self, x: Float[Tensor, "*batch n"], probes: int, generator: torch.Generator | None, copies: int, /
+    ) -> Float[Tensor, "copies *batch"]:
+        """Return unbiased estimates, ``copies`` of them at each point, independent of each other."""
+        ...
 
 
 def scalar_curvature(
@@ -39,8 +54,9 @@ def scalar_curvature(
     :class:`~ndm_apps.geometry.HasScalarCurvature`), else it is :func:`scalar_curvature_from_jets`: n(n+1)/2 second
     derivatives. ``"stochastic"`` is n(n-1) times the mean sectional curvature of random planes, uniform with respect
     to the metric: three second derivatives per plane in any dimension. It is unbiased, has no variance where the
-    curvature is the same in all planes, and is exact for n = 2. The square of an estimate is biased upwards; for the
-    mean of R^2 multiply two independent estimates.
+    curvature is the same in all planes, and is exact for n = 2. A metric that has better estimates of its own is asked
+    (see :class:`HasCurvatureEstimates`). The square of an estimate is biased upwards: for the mean of R^2 there is
+    :func:`mean_square_curvature`.
 
     Parameters
     ----------
@@ -51,7 +67,8 @@ def scalar_curvature(
     method : {"exact", "stochastic"}, default "exact"
         How.
     probes : int, default 1
-        Random planes per point; at least 1. Read by ``"stochastic"`` alone.
+        Random planes per point, or what the metric's own estimates use instead; at least 1. Read by ``"stochastic"``
+        alone.
     generator : torch.Generator, optional
         Where the planes come from, on the device of ``x``; the global generator if None.
 
@@ -77,7 +94,7 @@ def scalar_curvature(
     tensor([2., 2.], dtype=torch.float64)
     """
     if method == "stochastic":
-        return _scalar_from_planes(metric, x, probes, generator)
+        return _estimates(metric, x, probes, generator, 1).squeeze(0)
     if method != "exact":
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}")
     if isinstance(metric, HasScalarCurvature):
@@ -128,17 +145,66 @@ def scalar_curvature_from_jets(metric: Metric, x: Float[Tensor, "*batch n"]) -> 
     return double_divergence - laplacian_trace + gamma_squared - trace.square().sum(-1)
 
 
-def _scalar_from_planes(
-    metric: Metric, x: Float[Tensor, "*batch n"], probes: int, generator: torch.Generator | None
-) -> Float[Tensor, "*batch"]:
+def mean_square_curvature(
+    metric: Metric, x: Float[Tensor, "*batch n"], probes: int = 1, generator: torch.Generator | None = None
+) -> Float[Tensor, ""]:
+    r"""Estimate the mean of :math:`R^2` over points without bias, from random probes.
+
+    .. math:: E[R^2] \approx \frac{1}{N} \sum_x \hat R(x) \, \hat R'(x)
+
+    with two independent stochastic estimates of :func:`scalar_curvature`; the square of a single one would add its
+    variance. The result may be negative by chance.
+
+    Parameters
+    ----------
+    metric : callable
+        ``(..., n) -> (..., n, n)``.
+    x : Tensor
+        Points, shape ``(..., n)``, at least one.
+    probes : int, default 1
+        Random planes per point in each of the two estimates; at least 1.
+    generator : torch.Generator, optional
+        Where the planes come from, on the device of ``x``; the global generator if None.
+
+    Returns
+    -------
+    Tensor
+        A number, differentiable with respect to ``x`` and to the parameters of the metric.
+
+    Raises
+    ------
+    ValueError
+        If an argument or the metric at ``x`` is not what it should be.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ndm_apps.geometry.analytic import Sphere
+    >>> mean_square_curvature(Sphere(3), torch.zeros(5, 3, dtype=torch.float64)).round(decimals=9)
+    tensor(36., dtype=torch.float64)
+    """
+    first, second = _estimates(metric, x, probes, generator, 2)
+    if first.numel() == 0:
+        raise ValueError(f"x must hold at least one point, got shape {tuple(x.shape)}")
+    mean: Tensor = (first * second).mean()
+    return mean
+
+
+def _estimates(
+    metric: Metric, x: Float[Tensor, "*batch n"], probes: int, generator: torch.Generator | None, copies: int
+) -> Float[Tensor, "copies *batch"]:
     if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
         raise ValueError(f"probes must be an integer, at least 1, got {probes!r}")
+    if isinstance(metric, HasCurvatureEstimates):
+        check_points("x", x)
+        return metric.curvature_estimates(x, probes, generator, copies)
     value = evaluate(metric, x)
     n = x.shape[-1]
     if n == 1:
-        return 0 * x.sum(-1)  # a curve has no curvature of its own; still a function of x, so that backward() works
-    shape = (2, *x.shape[:-1], probes, n)
-    a, b = torch.randn(shape, dtype=x.dtype, device=x.device, generator=generator)
+        # A curve has no curvature of its own; still a function of x, so that backward() works.
+        return 0 * x.sum(-1).expand(copies, *x.shape[:-1])
+    a, b = torch.randn(2, *x.shape[:-1], copies * probes, n, dtype=x.dtype, device=x.device, generator=generator)
     (a, b), _ = orthonormal_pair(a, b)
     frame = value.orthonormal_frame()
-    return n * (n - 1) * riemann_on_planes(metric, x, value, a @ frame, b @ frame).mean(-1)
+    planes = torch.unflatten(riemann_on_planes(metric, x, value, a @ frame, b @ frame), -1, (copies, probes))
+    return n * (n - 1) * planes.mean(-1).movedim(-1, 0)

@@ -96,6 +96,42 @@ def test_shrinkage():
     torch.testing.assert_close(chart.covariance(), expected, rtol=1e-9, atol=1e-9)
 
 
+def log_likelihood(x):
+    """The largest log-likelihood of points under any normal distribution."""
+    return torch.distributions.MultivariateNormal(x.mean(0), x.mT.cov(correction=0)).log_prob(x).sum()
+
+
+def test_comparison_is_the_likelihood_ratio_test():
+    x = stream(count=90, n=3)
+    (one, other), both = (x[:30], x[30:] + 0.1 * x.std(0)), 90.0
+    ratio = 2 * (log_likelihood(one) + log_likelihood(other) - log_likelihood(torch.cat([one, other])))
+    bartlett = 1 - (1 / 30 + 1 / 60 - 1 / both) * (2 * 9 + 9 * 3 + 11) / (6 * 6)
+    expected = torch.special.gammaincc(torch.tensor(4.5).double(), bartlett * ratio / 2)
+    found = fitted(one).compare(fitted(other))
+    assert found.p_value == pytest.approx(float(expected), rel=1e-6) and 1e-6 < found.p_value < 1
+    assert fitted(other).compare(fitted(one)) == pytest.approx(found)
+
+
+@pytest.mark.parametrize(("n", "counts"), [(1, (20, 30)), (3, (15, 60)), (6, (60, 60))])
+def test_p_values_of_one_distribution_are_uniform(n, counts):
+    generator = torch.Generator().manual_seed(0)
+    p = []
+    for _ in range(400):
+        pair = (fitted(torch.randn(count, n, generator=generator, dtype=torch.float64)) for count in counts)
+        p.append(next(pair).compare(next(pair)).p_value)
+    above = torch.tensor(p).sort().values - torch.arange(1, 401) / 400
+    assert above.abs().max() < 1.63 / 400**0.5  # Kolmogorov's bound at 0.01
+
+
+def test_comparison_of_too_few_points_says_so():
+    x = stream()
+    few = fitted(x[:4])
+    assert few.compare(fitted(x)) == (1.0, math.inf) == fitted(x).compare(few)
+    flat = x.clone()
+    flat[:, 0] = 1.0
+    assert fitted(flat).compare(fitted(x)) == (1.0, math.inf)
+
+
 def test_frozen_chart_stays():
     x = stream()
     chart = fitted(x)
@@ -146,5 +182,8 @@ def test_too_few_points():
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be"):
         GaussianChart(**{"n": 2, **arguments})
-    with pytest.raises(ValueError, match="other"):
-        GaussianChart(2).merge(GaussianChart(3))
+    for use in (GaussianChart(2).merge, GaussianChart(2).compare):
+        with pytest.raises(ValueError, match="other must have dimension 2, got 3"):
+            use(GaussianChart(3))
+    with pytest.raises(ValueError, match="level must be between 0 and 1, got 0"):
+        GaussianChart(2).compare(GaussianChart(2), level=0.0)

@@ -1,11 +1,16 @@
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from ndm_apps.engine.checkpoint import load_state, save_state
+from ndm_apps.engine.coordinates import alternating_couplings
+from ndm_apps.engine.evolution import GeometricLoss
+from ndm_apps.engine.layer import ManifoldLayer
 from ndm_apps.engine.metric_net import MetricNet
-from ndm_apps.engine.mlp_curvature import factor_curvature
+from ndm_apps.engine.mlp_curvature import Pattern, factor_curvature
 from ndm_apps.geometry import Hyperbolic, log_volume_element, scalar_curvature, scalar_curvature_from_jets
 
 # A new structure joins this list and inherits the laws.
@@ -127,7 +132,8 @@ def test_closed_form_hyperbolic_plane():
     output = torch.stack([first * eye, second * eye], dim=-1), (1 / y - 0.5 * second) * eye
     x = torch.tensor([[0.7, y]], dtype=torch.float64)
     reference = scalar_curvature(Hyperbolic(2, model="half_space"), x)
-    torch.testing.assert_close(factor_curvature(hidden, output, x, 0.0), reference, rtol=1e-12, atol=0)
+    whole = Pattern(torch.arange(4), 2)
+    torch.testing.assert_close(factor_curvature(hidden, output, whole, x, 0.0), reference, rtol=1e-12, atol=0)
 
 
 def test_geometry_takes_the_short_way(monkeypatch):
@@ -154,6 +160,8 @@ def test_empty_batch_and_state(structure):
         ({"structure": "kolesky"}, "'block', 'cholesky', 'conformal', 'diagonal', 'low_rank'"),
         ({"eps": 0.0}, "eps must be"),
         ({"eps": float("nan")}, "eps must be"),
+        ({"condition": 1.0}, "condition must be above 1, got 1.0"),
+        ({"condition": float("nan")}, "condition must be"),
         ({"rank": 2}, "rank must be"),
         ({"structure": "low_rank", "rank": 0}, "rank must be"),
         ({"structure": "low_rank", "block": 2}, "block must be"),
@@ -168,3 +176,121 @@ def test_wrong_arguments(arguments, message):
 def test_wrong_points(call):
     with pytest.raises(ValueError, match=r"x must have shape \(\.\.\., 3\), got \(5, 2\)"):
         getattr(MetricNet(3), call)(torch.zeros(5, 2))
+
+
+def ill_conditioned_points(net, count=40):
+    """Points far apart, where the metric of a disturbed net differs most."""
+    return 3 * points(net.n, count)
+
+
+def condition_numbers(net, x):
+    values = torch.linalg.eigvalsh(net(x))
+    return values[..., -1] / values[..., 0]
+
+
+@pytest.mark.parametrize("structure", set(STRUCTURES) - {"conformal"})
+def test_bound_condition_takes_the_least_eps_that_is_enough(structure):
+    net = disturbed(structure, 3, eps=1e-3)
+    net.condition, x = 5.0, ill_conditioned_points(net)
+    assert condition_numbers(net, x).max() > 10
+    eps = net.bound_condition(x)
+    assert eps == net.eps > 1e-3
+    assert condition_numbers(net, x).max().item() == pytest.approx(5.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_curvature_and_volume_stay_exact_when_eps_moves(structure):
+    net, x = disturbed(structure, 3, eps=1e-3), points(3, 6)
+    net.condition = 2.0
+    before = net.scalar_curvature(x)
+    net.bound_condition(ill_conditioned_points(net))
+    if structure != "conformal":
+        assert not torch.allclose(net.scalar_curvature(x), before, rtol=1e-3)
+    torch.testing.assert_close(net.scalar_curvature(x), scalar_curvature_from_jets(net, x), rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(net.log_volume(x), log_volume_element(net, x), rtol=1e-12, atol=1e-12)
+
+
+def test_eps_goes_back_slowly_to_where_it_started():
+    net = disturbed("cholesky", 3, eps=1e-3)
+    net.condition = 5.0
+    raised = net.bound_condition(ill_conditioned_points(net))
+    flat = torch.zeros(1, 3, dtype=torch.float64)  # one point, itself within the bound
+    net.condition = 1e5
+    history = [net.bound_condition(flat) for _ in range(2000)]
+    assert history[:2] == pytest.approx([0.99 * raised, 0.99**2 * raised])
+    assert history[-1] == 1e-3
+
+
+def test_condition_follows_the_precision_and_may_be_switched_off():
+    torch.manual_seed(0)
+    net = MetricNet(2, (4,), "diagonal", eps=1e-9)
+    with torch.no_grad():
+        net.mlp.layers[-1].bias.copy_(torch.tensor([0.0, 12.0]))  # condition number e^24
+    x = torch.zeros(1, 2)
+    net.bound_condition(x)
+    assert condition_numbers(net, x).item() == pytest.approx(1e4, rel=1e-3)
+    double = MetricNet(2, (4,), "diagonal", eps=1e-9).double()
+    double.load_state_dict({**net.state_dict(), "_extra_state": torch.tensor(1e-9)})
+    double.bound_condition(x.double())
+    assert condition_numbers(double, x.double()).item() == pytest.approx(1e6, rel=1e-6)
+    net.condition, before = math.inf, net.eps
+    assert net.bound_condition(x) == before
+
+
+def test_eps_is_saved_with_the_weights(tmp_path):
+    net = disturbed("cholesky", 3, eps=1e-3)
+    net.condition, x = 5.0, ill_conditioned_points(net)
+    net.bound_condition(x)
+    save_state(tmp_path / "net", net.state_dict())
+    other = MetricNet(3, (6, 5), "cholesky", 1e-3).double()
+    other.load_state_dict(load_state(tmp_path / "net"))
+    assert other.eps == net.eps and torch.equal(other(x), net(x))
+    assert copy.deepcopy(net).float().double().eps == net.eps
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_bound_condition_takes_any_batch(structure):
+    net = disturbed(structure, 3)
+    for shape in [(), (0,), (2, 5)]:
+        assert net.bound_condition(points(3, *shape)) == 0.1
+    with pytest.raises(ValueError, match=r"x must have shape \(\.\.\., 3\), got \(5, 2\)"):
+        net.bound_condition(torch.zeros(5, 2))
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_a_metric_that_is_not_finite_is_refused_by_name(structure):
+    net, x = disturbed(structure, 3), points(3, 2, 5)
+    with torch.no_grad():
+        net.mlp.layers[-1].bias[0] = math.inf
+    with pytest.raises(ValueError, match=r"metric\(x\) must be finite, got nan or inf at sample \(0, 0\)"):
+        net.bound_condition(x)
+
+
+@pytest.mark.parametrize("call", ["log_volume", "scalar_curvature"])
+def test_a_metric_that_is_not_positive_definite_is_refused_by_name(call):
+    net, x = disturbed("cholesky", 3).float(), points(3, 2, 5).float()
+    net.structure.eps = -1e3
+    with pytest.raises(ValueError, match=r"metric\(x\) must be positive definite, got smallest eigenvalue -.*\(0, 0\)"):
+        getattr(net, call)(x)
+
+
+def test_one_metric_serves_several_layers():
+    torch.manual_seed(0)
+    metric = MetricNet(3, (5,)).double()
+    layers = nn.ModuleList(ManifoldLayer(alternating_couplings(3, 2, (4,)).double(), metric) for _ in range(3))
+    alone = sum(p.numel() for p in metric.parameters())
+    coordinates = sum(p.numel() for layer in layers for p in layer.coordinates.parameters())
+    assert sum(p.numel() for p in layers.parameters()) == alone + coordinates
+    x, geometries = points(3, 8), []
+    for layer in layers:
+        x, geometry = layer(x)
+        geometries.append(geometry)
+    loss = GeometricLoss(compatibility=0.1)
+    whole = torch.autograd.grad(loss(geometries).total, list(metric.parameters()), retain_graph=True)
+    assert all(gradient.isfinite().all() for gradient in whole)
+    loss = GeometricLoss(volume=0.0)
+    together = torch.autograd.grad(loss(geometries).total, metric.mlp.layers[0].weight, retain_graph=True)[0]
+    each = [
+        torch.autograd.grad(loss(one).total, metric.mlp.layers[0].weight, retain_graph=True)[0] for one in geometries
+    ]
+    torch.testing.assert_close(together, sum(each) / 3, rtol=1e-9, atol=1e-12)

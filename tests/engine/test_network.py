@@ -1,13 +1,16 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
 
+from ndm_apps.engine.checkpoint import load_state, save_state
 from ndm_apps.engine.coordinates import Affine, alternating_couplings
 from ndm_apps.engine.evolution import GeometricLoss, linear_warmup
 from ndm_apps.engine.layer import Geometry, ManifoldLayer
 from ndm_apps.engine.metric_net import MetricNet
 from ndm_apps.engine.network import NDM
-from ndm_apps.geometry import Hyperbolic, Sphere, scalar_curvature_from_jets, volume_element
+from ndm_apps.geometry import Hyperbolic, Sphere, scalar_curvature, scalar_curvature_from_jets, volume_element
 
 
 def points(n, *shape):
@@ -59,10 +62,98 @@ def test_network_head_and_starting_point():
     assert torch.equal(net(x)[0], x)  # all coordinate maps start as the identity
 
 
+def disturb(net):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    return net
+
+
+def test_geometries_form_a_chain_over_layers_without_metric():
+    torch.manual_seed(0)
+    net = disturb(NDM(3, 2, depth=4, metric_layers=[1, 3], coupling_hidden=(8,), coordinates="smooth").double())
+    x = points(3, 2, 5)
+    _, (first, second) = net(x)
+    assert first.origin is x and second.origin is first.point
+    assert first.maps == tuple(layer.coordinates for layer in net.layers[:2])
+    assert torch.equal(second.chart(first.point), second.point)
+    for geometry in (first, second):
+        torch.testing.assert_close(geometry.log_abs_det, torch.linalg.slogdet(geometry.jacobian).logabsdet)
+    whole = second.jacobian @ first.jacobian
+    torch.testing.assert_close(net.global_metric()(x), whole.mT @ second.g @ whole, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(net.global_metric(0)(x), first.pullback, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(net.global_metric(-2)(x), first.pullback, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(scalar_curvature(net.global_metric(), x), second.curvature)
+
+
+@pytest.mark.parametrize("carrier", [1, -2])
+def test_global_metric_of_no_such_layer(carrier):
+    with pytest.raises(ValueError, match=rf"carrier must be one of the 1 layers with a metric, got {carrier}"):
+        NDM(2, 1, metric_layers=[1]).global_metric(carrier)
+
+
+def test_points_that_come_from_nowhere_have_no_jacobian():
+    geometry = Geometry(points(2, 5), torch.zeros(5), Sphere(2))
+    for name in ("jacobian", "pullback"):
+        with pytest.raises(ValueError, match="origin"):
+            getattr(geometry, name)
+    assert geometry.at(torch.tensor([1])).origin is None
+
+
+def test_one_metric_for_all_layers():
+    net = NDM(3, 2, depth=3, metric_layers=[0, 2], structure="low_rank", rank=2, shared_metric=True)
+    _, (first, second) = net(torch.zeros(4, 3))
+    assert first.metric is second.metric is net.layers[2].metric
+    assert net.layers[1].metric is None
+    alone = NDM(3, 2, depth=3, metric_layers=[0], structure="low_rank", rank=2)
+    assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in alone.parameters())
+
+
+def test_hybrid_network_with_encoder_and_head():
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 4))
+    head = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 10))
+    net = NDM(4, head, coordinates="spline", mixing=True, normalise=True, encoder=encoder)
+    images = torch.randn(20, 1, 8, 8)
+    net.initialise(images)
+    outputs, geometries = net(images)
+    assert outputs.shape == (20, 10)
+    z, _ = net.layers[0].coordinates(net.encode(images))
+    torch.testing.assert_close(z, geometries[0].point)
+    torch.testing.assert_close(z.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(z.var(0, correction=0), torch.ones(4), rtol=1e-4, atol=0)
+    assert torch.equal(geometries[0].origin, net.encode(images))
+    (outputs.sum() + sum(geometry.pullback.sum() for geometry in geometries)).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    with pytest.raises(ValueError, match=r"encoder\(x\) must have shape \(..., 3\), got \(20, 4\)"):
+        NDM(3, 2, encoder=encoder)(images)
+
+
+def test_names_in_the_state_of_the_default_network_are_those_of_saved_ones():
+    names = [name for name in NDM(2, 3, depth=1).state_dict() if ".metric." not in name]
+    maps = [f"layers.0.coordinates.maps.{i}.conditioner.layers.{j}" for i in range(2) for j in range(2)]
+    assert names == [f"{part}.{kind}" for part in (*maps, "head") for kind in ("weight", "bias")]
+
+
+@pytest.mark.parametrize("options", [{}, {"coordinates": "smooth", "mixing": True, "shared_metric": True}])
+def test_state_round_trip(options, tmp_path):
+    torch.manual_seed(0)
+    net, other = disturb(NDM(3, 2, **options)), NDM(3, 2, **options)
+    save_state(tmp_path / "net.safetensors", net.state_dict())
+    other.load_state_dict(load_state(tmp_path / "net.safetensors"))
+    x = points(3, 5).float()
+    for one in (other, copy.deepcopy(net)):
+        assert torch.equal(one(x)[0], net(x)[0])
+        assert torch.equal(one(x)[1][1].g, net(x)[1][1].g)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"depth": 0}, "depth"),
+        ({"coordinates": "cubic"}, r"coordinates must be one of \['affine', 'smooth', 'spline'\], got 'cubic'"),
+        ({"rank": 2}, "rank must be at least 1 and goes with structure 'low_rank', got 2"),
         ({"metric_layers": [2]}, r"metric_layers must be among 0 \.\.\. 1, got \[2\]"),
         ({"head": 0}, "head"),
         ({"n": 0}, "n must be"),

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.geometry import Conformal, Ellipsoid, Euclidean, Hyperbolic, Metric, Product, Sphere, Torus, Warped
-from ndm_apps.geometry.analytic import AnalyticMetric
+from ndm_apps.geometry.closed_form import AnalyticMetric
+from ndm_apps.geometry.lie_group import LeftInvariant
 
 
 def _wave(x: Tensor) -> Tensor:
@@ -36,8 +37,12 @@ ANALYTIC: dict[str, AnalyticMetric] = {
     "conformal surface": Conformal(_wave, Torus()),
     "H2 warped with S3": Warped(Hyperbolic(2), Sphere(3), _positive),
     "torus warped with a line": Warped(Torus(), Euclidean(1), _positive),
+    "Heisenberg": LeftInvariant((0.0, 0.0, 1.5)),
+    "Berger sphere": LeftInvariant((1.0, 2.0, 2.0)),
+    "SU(2)": LeftInvariant((0.7, 1.3, 2.1)),
+    "SL(2, R)": LeftInvariant((1.0, 1.5, -0.5)),
+    "Sol": LeftInvariant((1.0, -1.0, 0.0)),
 }
-ISOTROPIC = [name for name, metric in ANALYTIC.items() if hasattr(metric, "riemann")]
 
 
 class PolynomialMetric(nn.Module):

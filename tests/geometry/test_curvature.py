@@ -2,8 +2,10 @@ import pytest
 import torch
 
 from ndm_apps.geometry import Hyperbolic, Sphere, christoffel, inner, ricci, riemann, sectional_curvature
+from ndm_apps.geometry.closed_form import kulkarni_nomizu
 from ndm_apps.geometry.curvature import orthonormal_pair
-from tests.geometry.examples import ALL, ANALYTIC, ISOTROPIC, points, size, vectors
+from ndm_apps.geometry.lie_group import LeftInvariant
+from tests.geometry.examples import ALL, ANALYTIC, points, size, vectors
 
 close = torch.testing.assert_close
 CURVED = [name for name in ALL if name != "line"]
@@ -42,12 +44,26 @@ def test_symmetries_of_riemann(name):
     close(bianchi, torch.zeros_like(r), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("name", ISOTROPIC)
+@pytest.mark.parametrize("name", ANALYTIC)
 def test_riemann_and_ricci_give_the_closed_forms(name):
     metric = ANALYTIC[name]
     x = points(metric, 4)
     for got, exact in ((riemann(metric, x), metric.riemann(x)), (ricci(metric, x), metric.ricci(x))):
         close(got, exact, rtol=1e-10, atol=1e-10 * size(exact))
+
+
+@pytest.mark.parametrize("name", ANALYTIC)
+def test_closed_forms_agree_with_each_other(name):
+    metric = ANALYTIC[name]
+    x = points(metric, 4)
+    trace = torch.einsum("...ij,...ij->...", torch.linalg.inv(metric(x)), metric.ricci(x))
+    close(metric.scalar_curvature(x), trace, rtol=1e-11, atol=1e-11 * size(trace))
+
+
+def test_the_unit_sphere_as_a_group():
+    metric = LeftInvariant((2.0, 2.0, 2.0))
+    x = points(metric, 4)
+    close(riemann(metric, x), kulkarni_nomizu(metric(x), metric(x)) / 2, rtol=1e-11, atol=1e-11)
 
 
 def test_riemann_of_a_product_has_no_mixed_part():

@@ -1,6 +1,9 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
+from ndm_apps.engine import MetricNet
 from ndm_apps.geometry import (
     Euclidean,
     GeodesicWarning,
@@ -12,8 +15,11 @@ from ndm_apps.geometry import (
     inner,
     log_map,
     norm,
+    pullback,
 )
 from ndm_apps.geometry.block_tridiagonal import block_cholesky
+from ndm_apps.geometry.discrete_energy import energy_and_gradient, hessian, hessian_at_start, resample
+from ndm_apps.geometry.finsler import Riemannian
 from tests.geometry.examples import ALL, ANALYTIC, GENERIC, cholesky_net, points
 
 close = torch.testing.assert_close
@@ -185,13 +191,16 @@ def test_grids_that_disagree_are_not_convergence():
 def test_what_does_not_converge_is_told():
     metric = GENERIC["polynomial 3"]
     x, y = _pairs(metric, 4)
-    assert not geodesic(metric, x, 3 * y, iterations=1).converged.any()
+    start, end = torch.tensor([[-1.0, 1e-3], [1.0, 1e-3]], dtype=torch.float64)
+    assert not geodesic(_hill, start, end, iterations=1).converged
 
     def ripples(p):  # far finer than any grid: each grid sees another metric
         return (1.1 + (400 * p[..., :1]).sin()).unsqueeze(-1) * torch.eye(2, dtype=p.dtype)
 
     for function in (distance, log_map):
-        with pytest.warns(GeodesicWarning, match=f"{function.__name__}: . of 4 geodesics did not converge, first at"):
+        with pytest.warns(
+            GeodesicWarning, match=rf"{function.__name__}: . of 4 geodesics \(samples? \(\d,\).*\) did not"
+        ):
             function(ripples, x[:, :2], y[:, :2])
 
 
@@ -265,3 +274,115 @@ def test_first_variation_vanishes_along_the_result():
     energy = 8 * inner(metric, middle, chord, chord).sum()
     (gradient,) = torch.autograd.grad(energy, nodes)
     assert gradient[:, 1:-1].abs().max() < 1e-10 * gradient.abs().max()
+
+
+def _learned(n, gain, dtype=torch.float64):
+    """A Metric Net whose geodesics bend visibly, and 32 pairs of points."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1000)
+        net = MetricNet(n).to(dtype).requires_grad_(False)
+    net.mlp.set_output(net.structure.identity().to(dtype), gain=gain)
+    generator = torch.Generator().manual_seed(0)
+    x, y = (2 * torch.rand(2, 32, n, generator=generator, dtype=torch.float64) - 1).to(dtype)
+    return net, x, y
+
+
+def _line(x, y, points):
+    time = torch.linspace(0, 1, points, dtype=x.dtype).unsqueeze(-1)
+    return x.unsqueeze(-2) + time * (y - x).unsqueeze(-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize(("n", "gain", "bend"), [(2, 40.0, 0.05), (8, 30.0, 0.2)])
+def test_every_pair_converges_on_a_learned_metric(n, gain, bend, dtype):
+    net, x, y = _learned(n, gain, dtype)
+    path = geodesic(net, x, y, points=20)
+    assert path.converged.shape == (32,)
+    assert path.converged.all()
+    detour = (path.points - _line(x, y, 20)).norm(dim=-1).amax(-1) / (y - x).norm(dim=-1)
+    assert detour.median() > bend
+    if dtype == torch.float64:
+        close(exp_map(net, x, path.velocity), y, rtol=0, atol=5e-3)
+    else:
+        fine = geodesic(net.double(), x.double(), y.double(), points=20)
+        close(path.length.double(), fine.length, rtol=1e-4, atol=0)
+
+
+def test_the_finish_is_quadratic():
+    net, x, y = _learned(8, 20.0)
+    x, y = x[:8], y[:8]
+    finsler, goal = Riemannian(net), geodesic(net, x, y, points=20, refinements=0).points
+    curve = goal + 0.05 * torch.sin(torch.pi * torch.linspace(0, 1, 20, dtype=x.dtype)).unsqueeze(-1)
+    errors = []
+    for _ in range(5):
+        errors.append((curve - goal).norm(dim=(-2, -1)))
+        newton = hessian(finsler, curve).factor(torch.zeros(8, dtype=x.dtype))
+        step = newton.solve(energy_and_gradient(finsler, curve)[1])
+        curve = torch.cat((curve[:, :1], curve[:, 1:-1] - step, curve[:, -1:]), 1)
+    ratios = torch.stack([b / a**2 for a, b in pairwise(errors[:3])])
+    assert (ratios < 2).all(), ratios  # the error after a step over the square of the error before it
+    assert errors[1].max() > 1e-4  # there was something to square
+    assert errors[4].max() < 1e-10
+
+
+def test_the_search_is_at_least_quadratic_per_hessian():
+    net, x, y = _learned(8, 20.0)
+    x, y = x[:8], y[:8]
+    paths = [
+        geodesic(net, x, y, points=20, refinements=0, initial=_line(x, y, 20), iterations=k).points for k in (1, 2, 20)
+    ]
+    first, second = ((path - paths[2]).norm(dim=(-2, -1)) for path in paths[:2])
+    near = (first > 1e-3) & (first < 0.3)
+    assert near.any()
+    assert (second[near] <= first[near] ** 2).all()
+
+
+def test_two_thousand_points():
+    x, y = _pairs(Hyperbolic(2), 2)
+    path = geodesic(Hyperbolic(2), x, y, points=2000, refinements=0)
+    assert path.converged.all()
+    close(path.length, Hyperbolic(2).distance(x, y), rtol=1e-6, atol=0)
+    steps = Hyperbolic(2).distance(path.points[:, :-1], path.points[:, 1:])
+    close(steps, (path.length / 1999).unsqueeze(-1).expand(2, 1999), rtol=1e-5, atol=0)
+
+
+def test_distance_in_flat_space_seen_through_a_map():
+    # Pulled back by a diffeomorphism flat space keeps its distances, though its geodesics bend in the new chart.
+    def sheared(x):
+        return torch.stack((x[..., 0] + 0.5 * x[..., 1].sin(), x[..., 1] + 0.3 * x[..., 0] ** 3), -1)
+
+    metric = pullback(Euclidean(2), sheared)
+    x, y = points(Euclidean(2), 2, 8) / 2
+    close(distance(metric, x, y), (sheared(x) - sheared(y)).norm(dim=-1), rtol=1e-6, atol=0)
+    close(exp_map(metric, x, log_map(metric, x, y)), y, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("end", ["x", "y"])
+@pytest.mark.parametrize(("value", "message"), [(torch.nan, "must be finite"), (-1.0, "must be positive definite")])
+def test_bad_end_points_are_named(end, value, message):
+    def metric(p):  # a metric where the first coordinate is positive
+        return p[..., :1, None] * torch.eye(2, dtype=p.dtype)
+
+    ends = {"x": torch.ones(3, 2), "y": 2 * torch.ones(3, 2)}
+    ends[end][1, 0] = value
+    with pytest.raises(ValueError, match=rf"{end}\)? {message}.* at sample \(1,\)"):
+        distance(metric, ends["x"], ends["y"])
+
+
+def test_hessian_of_the_squared_distance():
+    # On the unit sphere: 2 along the geodesic, 2 d cot d across, in a frame where the metric is the identity.
+    metric = Sphere(2)
+    x = torch.zeros(1, 2, dtype=torch.float64)
+    y = torch.tensor([[2.0, 0.0]], dtype=torch.float64)
+    d = metric.distance(x, y)
+    path = geodesic(metric, x, y, points=129)
+    expected = 4 * torch.diag_embed(torch.stack((2 + 0 * d, 2 * d / d.tan()), -1))
+    close(hessian_at_start(Riemannian(metric), path.points), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_resampling_keeps_cubics_and_nodes():
+    t = torch.linspace(0, 1, 9, dtype=torch.float64).unsqueeze(-1)
+    finer = torch.linspace(0, 1, 17, dtype=torch.float64).unsqueeze(-1)
+    close(resample(t**3 - t, 16), finer**3 - finer)
+    assert torch.equal(resample(t**3 - t, 16)[::2], t**3 - t)
+    close(resample(t[:3] ** 2, 7)[-1], t[2] ** 2)

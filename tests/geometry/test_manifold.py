@@ -72,6 +72,61 @@ def test_retraction_is_of_second_order():
     assert all(abs(slope - 3) < 0.3 for slope in slopes), slopes
 
 
+def test_a_step_too_long_for_second_order_stays_of_its_length():
+    metric = ALL["polynomial 3"]
+    manifold = LearnedManifold(metric)
+    x = points(metric, 4)
+    (u,) = vectors(x, 1)
+    with torch.no_grad():
+        for factor in (1.0, 1e2, 1e6):
+            step = manifold.retr(x, factor * u) - x
+            assert (norm(metric, x, step) <= 2.0001 * norm(metric, x, factor * u)).all()
+        close(manifold.retr(x, 0 * u), x)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("optimiser", [geoopt.optim.RiemannianAdam, geoopt.optim.RiemannianSGD])
+def test_parameters_of_any_shape_move_as_they_would_alone(shape, dtype, optimiser):
+    metric = Sphere(3)
+    manifold = LearnedManifold(metric)
+    start = points(metric, *shape, dtype=dtype)
+
+    def end(start):
+        x = geoopt.ManifoldParameter(start.clone(), manifold=manifold)
+        descent = optimiser([x], lr=0.1, **({"momentum": 0.5} if optimiser is geoopt.optim.RiemannianSGD else {}))
+        for _ in range(3):
+            descent.zero_grad()
+            (x - 0.3).square().sum().backward()
+            descent.step()
+        return x.detach().as_subclass(torch.Tensor)
+
+    together = end(start)
+    assert together.shape == start.shape
+    assert together.dtype == dtype
+    alone = torch.stack([end(point) for point in start.reshape(-1, 3)]).reshape(start.shape)
+    close(together, alone)
+
+
+def test_points_to_start_from():
+    manifold = LearnedManifold(Sphere(2))
+    x = manifold.random(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    again = manifold.random(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    close(x, again, rtol=0, atol=0)
+    assert isinstance(x, geoopt.ManifoldTensor)
+    assert x.manifold is manifold
+    assert manifold.origin(4, 2).tolist() == [[0.0, 0.0]] * 4
+    with pytest.raises(ValueError, match="metric\\(x\\) must be finite"):
+        LearnedManifold(Hyperbolic(2, model="half_space")).origin(2)
+
+
+def test_samplers_refuse_it():
+    x = geoopt.ManifoldParameter(torch.zeros(2), manifold=LearnedManifold(Sphere(2)))
+    for sampler in (geoopt.samplers.RHMC, geoopt.samplers.RSGLD, geoopt.samplers.SGRHMC):
+        with pytest.raises(ValueError, match="reversible"):
+            sampler([x])
+
+
 def test_checks_give_reasons():
     manifold = LearnedManifold(Hyperbolic(2, model="half_space"))
     good, bad = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 0.0])

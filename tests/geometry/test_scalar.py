@@ -3,6 +3,7 @@ import sympy
 import torch
 
 from ndm_apps.geometry import pullback, riemann, scalar, scalar_curvature, scalar_curvature_from_jets
+from ndm_apps.geometry.scalar import mean_square_curvature
 from tests.geometry.examples import ALL, ANALYTIC, GENERIC, PolynomialMetric, cholesky_net, points, size
 
 close = torch.testing.assert_close
@@ -216,6 +217,43 @@ def test_probes_are_averaged_and_come_from_the_generator():
     assert not torch.equal(estimate(2, 0), estimate(2, 1))
     ratio = estimate(1, 0).var() / estimate(16, 1).var()
     assert 10 < ratio < 24  # 16 up to sampling error of a variance from 400 draws
+
+
+@pytest.mark.parametrize("name", ["S2 x H2", "polynomial 3"])
+def test_mean_square_is_unbiased(name):
+    metric = ALL[name]
+    x = points(metric, 2, seed=7)
+    exact = scalar_curvature_from_jets(metric, x).square().mean().detach()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        # The mean over copies of the points is a mean over draws of the planes.
+        many = torch.stack([mean_square_curvature(metric, x.repeat(100, 1), 1, generator) for _ in range(60)])
+        single = scalar_curvature(metric, x.repeat(6000, 1), "stochastic", 1, generator).square().mean()
+    error = many.std() / len(many) ** 0.5
+    assert abs(many.mean() - exact) < 3.5 * error
+    assert single - exact > 5 * error  # so the line above would notice the square of one estimate
+
+
+def test_mean_square_is_exact_for_constant_curvature():
+    sphere = ANALYTIC["S6"]
+    got = mean_square_curvature(sphere, points(sphere, 2, 3), generator=torch.Generator().manual_seed(0))
+    close(got, sphere.scalar_curvature(points(sphere, 1)).square().squeeze(), rtol=1e-9, atol=0)
+    with pytest.raises(ValueError, match=r"x must hold at least one point, got shape \(0, 6\)"):
+        mean_square_curvature(sphere, points(sphere, 0))
+
+
+def test_a_metric_that_has_estimates_of_its_own_is_asked():
+    class Knows:
+        def __call__(self, x):
+            return torch.diag_embed(torch.ones_like(x))
+
+        def curvature_estimates(self, x, probes, generator, copies):
+            return probes + torch.arange(float(copies))[:, None].expand(copies, len(x))
+
+    x = torch.zeros(3, 2)
+    close(scalar_curvature(Knows(), x, "stochastic", 4), torch.full((3,), 4.0))
+    close(mean_square_curvature(Knows(), x, 4), torch.tensor(20.0))
+    close(scalar_curvature(Knows(), x), torch.zeros(3))
 
 
 def test_a_metric_that_knows_its_curvature_is_asked():

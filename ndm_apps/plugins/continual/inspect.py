@@ -9,16 +9,20 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from ndm_apps.engine.interpretation import Interpretation, interpret
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Picture, Result, Settings
 from ndm_apps.plugins.continual.run import build_learner, load_data, to_dtype
 from ndm_apps.plugins.continual.schema import ContinualTask, NDMSettings, TrainedNDMSettings
-from ndm_apps.plugins.continual.stream import build_stream
+from ndm_apps.plugins.continual.stream import Stream, build_stream
 from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
+from ndm_apps.plugins.geometry_pictures import geometry_pictures
 
 
 def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[str, Any], run: Any) -> Result:
     """Measure the curvature statistic of held-out samples in the charts of a run, and draw it.
+
+    Of method ``ndm_trained``, whose charts have networks with metrics, also what these metrics know about the data.
 
     Raises
     ------
@@ -53,10 +57,38 @@ def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[st
             }
         )
     values: dict[str, Any] = {"charts": charts}
+    pictures = {"inspect_charts": _map(z.numpy(), own.numpy(), home.numpy(), experience.numpy())}
     if isinstance(learner, TrainedNDMStrategy):
         values["scalar_curvature"] = _scalar_curvature(learner, x)
-    shown = _map(z.numpy(), own.numpy(), home.numpy(), experience.numpy())
-    return Result(values=values, pictures={"inspect_charts": shown})
+        found = _interpret(learner, stream, home, settings.geometric, run.seed)
+        for number, one in found.items():
+            flat = torch.nonzero(home == number)[one.values["flat_samples"], 0].tolist()
+            values |= {
+                f"chart_{number + 1}_{key}": value for key, value in (one.values | {"flat_samples": flat}).items()
+            }
+        if found:
+            pictures |= geometry_pictures({f"chart {number + 1}": one for number, one in found.items()})
+    return Result(values=values, pictures=pictures)
+
+
+def _interpret(
+    learner: TrainedNDMStrategy, stream: Stream, home: torch.Tensor, weight: float, seed: int
+) -> dict[int, Interpretation]:
+    """Ask the network of each chart about the samples routed to it; a chart with few of them is left out."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (torch.cat(column) for column in zip(*stream.tests, strict=True))
+    # On the CPU and in double precision: small curvatures are to be ranked, and not every device has doubles.
+    model = learner.model.to("cpu", torch.float64)
+    train_x, train_y = stream.slice(0, len(stream))
+    learnt_at = model.route(train_x)
+    found = {}
+    for number, network in enumerate(model.networks):
+        here, learnt = home == number, learnt_at == number
+        if here.sum() >= 10 and learnt.sum() >= 5:
+            held_out = model.scaling(x[here].double()), y[here]
+            trained_on = model.scaling(train_x[learnt].double()), train_y[learnt]
+            found[number] = interpret(network, *held_out, *trained_on, generator, weight=weight)
+    return found
 
 
 @torch.no_grad()
