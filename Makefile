@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench-continual bench-geometry bench-claims results clean
+.PHONY: demo test lint bench-continual bench-geometry bench-stability bench-claims results clean
 
 demo: $(READY)
 	$(BIN)/ndm demo
@@ -20,13 +20,43 @@ lint: $(READY)
 bench-continual: $(READY)
 	$(BIN)/python -m tests.plugins.continual.bench_throughput --write
 
-# Curvature, geodesics, natural gradient and stability, each beside its peers; tables under results/geometry/.
+# The geometry engine beside its peers, one thread, about eight minutes; tables under results/geometry/.
+GEOMETRY := tests.geometry.bench_curvature tests.geometry.bench_exactness tests.geometry.bench_geodesics \
+  tests.engine.bench_coordinates tests.engine.bench_natural_gradient
 bench-geometry: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
-	for part in tests.geometry.bench_curvature tests.geometry.bench_geodesics \
-	  tests.engine.bench_natural_gradient tests.engine.bench_stability; do \
+	for part in $(GEOMETRY); do OMP_NUM_THREADS=1 $(BIN)/python -m $$part --write || exit 1; done
+
+# Metric Nets through 10,000 stiff steps, and the robust loss at a large learning rate; about half an hour.
+bench-stability: $(READY)
+	for part in tests.engine.bench_stability tests.engine.bench_robust_loss; do \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m $$part --write || exit 1; \
 	done
+
+# What the paper claims, on data; needs MNIST in NDM_DATA, about half an hour.
+CLAIMS := results/runs/claims
+CLAIM = $(BIN)/ndm sweep --jobs 1
+LAMBDAS := 0.0,1e-4,1e-3,1e-2,1e-1,1.0
+STRUCTURES := conformal,diagonal,low_rank,cholesky
+bench-claims: $(READY)
+	rm -rf $(CLAIMS)
+	$(CLAIM) claims/generalisation --out $(CLAIMS)/generalisation/digits-200
+	$(CLAIM) claims/generalisation-digits-100 --out $(CLAIMS)/generalisation/digits-100
+	$(CLAIM) claims/generalisation-mnist-1000 --out $(CLAIMS)/generalisation/mnist-1000
+	$(CLAIM) claims/natural_gradient --set methods.ndm_natural.learned=0.0,1.0 --out $(CLAIMS)/natural_gradient/digits-200
+	$(CLAIM) claims/lambda --set method=ndm --set methods.ndm.geometric=$(LAMBDAS) --out $(CLAIMS)/lambda/ndm
+	$(CLAIM) claims/lambda --set method=ndm --set methods.ndm.weighting=balanced \
+	  --set methods.ndm.geometric=0.1,1.0 --out $(CLAIMS)/lambda/balanced
+	$(CLAIM) claims/lambda --set method=ndm_compatible --set methods.ndm_compatible.geometric=$(LAMBDAS) \
+	  --out $(CLAIMS)/lambda/ndm_compatible
+	$(CLAIM) claims/approximations --set methods.ndm.structure=$(STRUCTURES) --set methods.ndm.points=null,16,4 \
+	  --out $(CLAIMS)/approximations/points
+	$(CLAIM) claims/approximations --set methods.ndm.structure=$(STRUCTURES) --set methods.ndm.points=null \
+	  --set methods.ndm.curv_every=4 --out $(CLAIMS)/approximations/every
+	for claim in generalisation natural_gradient lambda approximations; do \
+	  $(BIN)/ndm report $(CLAIMS)/$$claim --table results/claims/$$claim.md || exit 1; \
+	done
+	$(BIN)/python -m tests.plugins.supervised.bench_claims $(CLAIMS) --write
 
 # The tables and the picture that README cites, from nothing.
 SYSTEMS := harmonic_oscillator isotropic_oscillator_2d pendulum henon_heiles damped_oscillator lorenz

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from ndm_apps.engine.compatibility import compatibility
 from ndm_apps.engine.layer import Geometry
 from ndm_apps.engine.metric_net import MetricNet
-from ndm_apps.engine.weighting import constant as constant
-from ndm_apps.engine.weighting import linear_warmup as linear_warmup
 
-__all__ = ["GeometricLoss", "GeometricTerms", "constant", "linear_warmup", "volume_variance"]
+__all__ = ["GeometricLoss", "GeometricTerms", "volume_variance"]
 
 T = TypeVar("T")
 
@@ -51,7 +49,8 @@ class GeometricLoss(nn.Module):
     curvature, volume, compatibility
         The weights a, b and c. A term of weight zero is not computed, and reported as nan.
     robust
-        :math:`\delta`, the scalar curvature from which on points count less; plain :math:`R^2` if not given.
+        :math:`\delta`, the scalar curvature from which on points count less; plain :math:`R^2` if not given. For a few
+        outliers: it is too weak to hold back a metric that shrinks everywhere, see ``relative_volume``.
     relative_volume
         Whether :math:`L_\text{vol}` is divided by the square of the mean volume element. The plain variance is least
         where all volume is gone, and R, which scales as :math:`1 / g`, grows on the way there; the relative one does

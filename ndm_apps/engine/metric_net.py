@@ -3,27 +3,23 @@ r"""Geometric Layer: Metric Nets, networks whose output at a point is the Rieman
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ndm_apps.engine.metric_structures import STRUCTURES, StructureName
 from ndm_apps.engine.mlp import MLP
-from ndm_apps.engine.mlp_curvature import Pattern, factor_curvature, random_signs
 from ndm_apps.engine.mlp_jets import Layer
-from ndm_apps.engine.scaled_curvature import conformal_curvature, diagonal_curvature, log_scale
 from ndm_apps.geometry.metric import evaluate
 
-__all__ = ["MetricNet"]
-
-StructureName = Literal["cholesky", "diagonal", "low_rank", "block", "conformal"]
+__all__ = ["MetricNet", "StructureName"]
 
 _CONDITION = {torch.float32: 1e4, torch.float64: 1e6}
-"""Largest condition number by default."""
+"""Largest condition number by default: gradients in float32 still point where those in float64 do."""
 
 _KEPT = 0.99
 """How much of a raised eps is left a call later: batches that need it come back before it is gone."""
@@ -101,8 +97,8 @@ class MetricNet(nn.Module):
             raise ValueError(f"n must be at least 1, got {n}")
         if not hidden or min(hidden) < 1:
             raise ValueError(f"hidden must be one or more widths of at least 1, got {tuple(hidden)}")
-        if structure not in _STRUCTURES:
-            raise ValueError(f"structure must be one of {sorted(_STRUCTURES)}, got {structure!r}")
+        if structure not in STRUCTURES:
+            raise ValueError(f"structure must be one of {sorted(STRUCTURES)}, got {structure!r}")
         if not 0 < eps < 1:
             raise ValueError(f"eps must be between 0 and 1, got {eps}")
         for name, value, owner in (("rank", rank, "low_rank"), ("block", block, "block")):
@@ -111,7 +107,7 @@ class MetricNet(nn.Module):
         if condition is not None and not condition > 1:
             raise ValueError(f"condition must be above 1, got {condition}")
         self.n, self.floor, self.condition = n, eps, condition
-        self.structure = _STRUCTURES[structure](n, eps, rank or 1, block or 2)
+        self.structure = STRUCTURES[structure](n, eps, rank or 1, block or 2)
         start = self.structure.identity()
         self.mlp = MLP(n, hidden, len(start))
         self.mlp.set_output(start, gain=0.1)
@@ -182,6 +178,11 @@ class MetricNet(nn.Module):
         """Restore what :meth:`get_extra_state` returned."""
         self.structure.eps = float(state)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # States from before eps could rise do not name it: it was the constructor's.
+        state_dict.setdefault(f"{prefix}_extra_state", torch.tensor(self.floor, dtype=torch.float64))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     @contextmanager
     def _naming(self, x: Tensor) -> Iterator[None]:
         """Name the sample where a factorisation failed, and why."""
@@ -203,6 +204,8 @@ class MetricNet(nn.Module):
         if not bool(x.isfinite().all()):
             evaluate(self, x)
         *hidden, output = self.mlp.affine()
+        if x.dtype != output[0].dtype:
+            raise ValueError(f"x must have the dtype of the network, {output[0].dtype}, got {x.dtype}")
         with self._naming(x):
             yield hidden, output, x.reshape(-1, self.n)
 
@@ -211,165 +214,3 @@ class MetricNet(nn.Module):
             raise ValueError(f"x must be a tensor of floating numbers, got {x.dtype}")
         if x.ndim == 0 or x.shape[-1] != self.n:
             raise ValueError(f"x must have shape (..., {self.n}), got {tuple(x.shape)}")
-
-
-class _Structure(nn.Module, ABC):
-    """How the outputs of a network become a metric."""
-
-    def __init__(self, n: int, eps: float) -> None:
-        super().__init__()
-        self.n, self.eps = n, eps
-
-    @abstractmethod
-    def identity(self) -> Float[Tensor, " outputs"]:
-        """Return the outputs for which the metric is the identity."""
-
-    @abstractmethod
-    def metric(self, output: Float[Tensor, "*batch outputs"]) -> Float[Tensor, "*batch n n"]:
-        """Return g."""
-
-    @abstractmethod
-    def log_volume(self, output: Float[Tensor, "*batch outputs"]) -> Float[Tensor, "*batch"]:
-        """Return the logarithm of the volume element of g."""
-
-    @abstractmethod
-    def needed_eps(self, output: Float[Tensor, "B outputs"], condition: float, least: float) -> float:
-        """Return the least eps from ``least`` on that keeps the condition number of g at or below ``condition``."""
-
-    @abstractmethod
-    def scalar_curvature(self, hidden: list[Layer], output: Layer, x: Float[Tensor, "B n"]) -> Float[Tensor, " B"]:
-        """Return R for the network with these layers."""
-
-    def curvature_estimates(
-        self,
-        hidden: list[Layer],
-        output: Layer,
-        x: Float[Tensor, "B n"],
-        probes: int,
-        generator: torch.Generator | None,
-        copies: int,
-    ) -> Float[Tensor, " copies B"]:
-        """Return independent unbiased estimates of R; here R itself."""
-        return self.scalar_curvature(hidden, output, x).expand(copies, -1)
-
-
-class _Factor(_Structure):
-    r""":math:`g = L L^\top + \epsilon I` where only the entries ``pattern`` of L are not zero."""
-
-    def __init__(self, n: int, eps: float, pattern: Float[Tensor, "n m"]) -> None:
-        super().__init__(n, eps)
-        self.pattern_shape = tuple(pattern.shape)
-        self.entries: Tensor
-        self.register_buffer("entries", pattern.flatten().nonzero().squeeze(-1), persistent=False)
-
-    def identity(self) -> Tensor:
-        start = (1 - self.eps) ** 0.5 * torch.eye(*self.pattern_shape)
-        outputs: Tensor = start.flatten()[self.entries]
-        return outputs
-
-    def metric(self, output: Tensor) -> Tensor:
-        return self._square(output) + self.eps * torch.eye(self.n, dtype=output.dtype, device=output.device)
-
-    def _square(self, output: Tensor) -> Tensor:
-        flat = output.new_zeros(*output.shape[:-1], self.pattern_shape[0] * self.pattern_shape[1])
-        factor = torch.unflatten(flat.index_copy(-1, self.entries, output), -1, self.pattern_shape)
-        return factor @ factor.mT
-
-    def log_volume(self, output: Tensor) -> Tensor:
-        factor: Tensor = torch.linalg.cholesky(self.metric(output))
-        return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-
-    def needed_eps(self, output: Tensor, condition: float, least: float) -> float:
-        trace = output.square().sum(-1)
-        if not bool(trace.isfinite().all()):
-            return math.nan
-        suspects = output[trace > (condition - 1) * least]
-        if not len(suspects):
-            return least
-        values = torch.linalg.eigvalsh(self._square(suspects))
-        return _needed(values[:, 0].clamp(min=0), values[:, -1], condition, least)
-
-    def scalar_curvature(self, hidden: list[Layer], output: Layer, x: Tensor) -> Tensor:
-        return factor_curvature(hidden, output, Pattern(self.entries, self.pattern_shape[1]), x, self.eps)
-
-    def curvature_estimates(
-        self,
-        hidden: list[Layer],
-        output: Layer,
-        x: Tensor,
-        probes: int,
-        generator: torch.Generator | None,
-        copies: int,
-    ) -> Tensor:
-        weight, _ = output
-        if self.n <= 2 or len(hidden) == 1 or probes >= weight.shape[1]:
-            return super().curvature_estimates(hidden, output, x, probes, generator, copies)
-        signs = random_signs((copies, probes, weight.shape[1]), generator, weight)
-        return factor_curvature(hidden, output, Pattern(self.entries, self.pattern_shape[1]), x, self.eps, signs)
-
-
-class _Diagonal(_Structure):
-    r""":math:`g = \mathrm{diag}(e^{2 o}) + \epsilon I`."""
-
-    def identity(self) -> Tensor:
-        return torch.full((self.n,), 1 - self.eps).log() / 2
-
-    def metric(self, output: Tensor) -> Tensor:
-        return torch.diag_embed((2 * output).exp() + self.eps)
-
-    def log_volume(self, output: Tensor) -> Tensor:
-        return log_scale(output, self.eps)[0].sum(-1)
-
-    def needed_eps(self, output: Tensor, condition: float, least: float) -> float:
-        smallest, largest = (2 * output).exp().aminmax(dim=-1)
-        return _needed(smallest, largest, condition, least)
-
-    def scalar_curvature(self, hidden: list[Layer], output: Layer, x: Tensor) -> Tensor:
-        return diagonal_curvature(hidden, output, x, self.eps)
-
-
-class _Conformal(_Structure):
-    r""":math:`g = (e^{2 o} + \epsilon) I`."""
-
-    def identity(self) -> Tensor:
-        return torch.full((1,), 1 - self.eps).log() / 2
-
-    def metric(self, output: Tensor) -> Tensor:
-        return torch.diag_embed(((2 * output).exp() + self.eps).expand(*output.shape[:-1], self.n))
-
-    def log_volume(self, output: Tensor) -> Tensor:
-        return self.n * log_scale(output, self.eps)[0].squeeze(-1)
-
-    def needed_eps(self, output: Tensor, condition: float, least: float) -> float:
-        return least if bool((2 * output).exp().isfinite().all()) else math.nan
-
-    def scalar_curvature(self, hidden: list[Layer], output: Layer, x: Tensor) -> Tensor:
-        return conformal_curvature(hidden, output, x, self.eps)
-
-
-def _needed(smallest: Tensor, largest: Tensor, condition: float, least: float) -> float:
-    r"""Return the least :math:`\epsilon` with :math:`\lambda_1 + \epsilon \le c (\lambda_0 + \epsilon)` everywhere."""
-    needed = float(((largest - condition * smallest) / (condition - 1)).max())
-    return needed if math.isnan(needed) else max(needed, least)
-
-
-def _cholesky(n: int, eps: float, rank: int, block: int) -> _Structure:
-    return _Factor(n, eps, torch.ones(n, n).tril())
-
-
-def _block(n: int, eps: float, rank: int, block: int) -> _Structure:
-    group = torch.arange(n) // block
-    return _Factor(n, eps, (group[:, None] == group).float().tril())
-
-
-def _low_rank(n: int, eps: float, rank: int, block: int) -> _Structure:
-    return _Factor(n, eps, torch.cat([torch.eye(n), torch.ones(n, rank)], dim=1))
-
-
-_STRUCTURES: dict[str, Callable[[int, float, int, int], _Structure]] = {
-    "cholesky": _cholesky,
-    "diagonal": lambda n, eps, rank, block: _Diagonal(n, eps),
-    "low_rank": _low_rank,
-    "block": _block,
-    "conformal": lambda n, eps, rank, block: _Conformal(n, eps),
-}

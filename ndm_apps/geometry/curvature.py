@@ -109,8 +109,9 @@ def ricci(metric: Metric, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch
     >>> ricci(Sphere(3), torch.zeros(3)).diagonal()
     tensor([8., 8., 8.])
     """
-    inverse = torch.cholesky_inverse(evaluate(metric, x).cholesky)
-    return torch.einsum("...ad,...abcd->...bc", inverse, riemann(metric, x))
+    # Not cholesky_inverse: its derivative in forward mode is wrong in torch 2.13.
+    frame = evaluate(metric, x).orthonormal_frame()
+    return torch.einsum("...ad,...abcd->...bc", frame.mT @ frame, riemann(metric, x))
 
 
 def sectional_curvature(

@@ -4,7 +4,8 @@ A curve of N chords :math:`d_i = c_{i+1} - c_i` with midpoints :math:`m_i` has t
 :math:`E = N \sum_i F^2(m_i, d_i)`. It is minimised over the interior nodes by Newton's method with
 Levenberg-Marquardt damping, per curve; the Hessian is block tridiagonal. A Hessian costs more than n gradients, so each
 serves for as many further steps as pay (V. E. Shamanskii, *Ukr. Math. J.* 19, 1967, 118-122), which only raises the
-order of convergence above Newton's two. The search begins on a grid four times as coarse.
+order of convergence above Newton's two. The search begins on a grid four times as coarse, and the Hessian found there,
+interpolated, is the first on the finer one; often it is the last.
 """
 
 from typing import NamedTuple
@@ -21,6 +22,10 @@ from ndm_apps.geometry.jets import rows, value_and_derivative
 _ROWS = 8192
 # Larger and larger dampings that are tried with one Hessian, 8 times as large each.
 _ATTEMPTS = 6
+# Hessians on a coarse grid: where they do not suffice, it is too coarse to help.
+_COARSE = 12
+# With as much a step changes nothing that can be measured.
+_MOST_DAMPING = 1e9
 
 
 def chords(curve: Float[Tensor, "*batch N+1 n"]) -> tuple[Float[Tensor, "*batch N n"], Float[Tensor, "*batch N n"]]:
@@ -30,9 +35,9 @@ def chords(curve: Float[Tensor, "*batch N+1 n"]) -> tuple[Float[Tensor, "*batch 
 
 
 def resample(curve: Float[Tensor, "*batch N+1 n"], count: int) -> Float[Tensor, "*batch count+1 n"]:
-    """Return the same curve with another number of chords, by cubics through the four nearest nodes."""
+    """Return the same curve with another number of chords, by polynomials through the six nearest nodes."""
     nodes = curve.shape[-2]
-    order = min(4, nodes)
+    order = min(6, nodes)
     place = torch.arange(count + 1, dtype=curve.dtype, device=curve.device) * (nodes - 1) / count
     first = (place.floor().long() - order // 2 + 1).clamp(0, nodes - order)
     weights = []
@@ -66,23 +71,34 @@ def energy_and_gradient(
     return energy, count * (end[..., :-1, :] + start[..., 1:, :])
 
 
-class _Blocks(NamedTuple):
-    """Hessian of the energy of each chord in its own two ends, and the part of it that is always positive."""
+class Hessian(NamedTuple):
+    r"""Second derivatives of F squared along a curve, as functions of time: the velocity N d replaces the chord d.
 
-    start: Float[Tensor, "*batch N n n"]
-    end: Float[Tensor, "*batch N n n"]
-    across: Float[Tensor, "*batch N n n"]
-    positive: Float[Tensor, "*batch N n n"]
+    They depend on the number N of chords by their error alone, so that those of one grid do for another.
+    """
 
-    def interior(self) -> tuple[Tensor, Tensor]:
-        """Return blocks on and above the diagonal for the interior nodes."""
-        return self.end[..., :-1, :, :] + self.start[..., 1:, :, :], self.across[..., 1:-1, :, :]
+    in_middle: Float[Tensor, "*batch N n n"]
+    mixed: Float[Tensor, "*batch N n n"]
+    in_chord: Float[Tensor, "*batch N n n"]
+
+    def ends(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Hessian of the energy of each chord: twice in its start, twice in its end, and rows start, columns end."""
+        count = self.mixed.shape[-3]
+        middle, chord = self.in_middle / (4 * count), self.in_chord * count
+        both, skew = (self.mixed + self.mixed.mT) / 2, (self.mixed - self.mixed.mT) / 2
+        return middle - both + chord, middle + both + chord, middle + skew - chord
 
     def factor(self, damping: Float[Tensor, "*batch"]) -> BlockCholesky:
-        """Factorise for the interior nodes, with ``damping`` times the positive part added."""
-        diagonal, above = self.interior()
-        positive = self.positive[..., :-1, :, :] + self.positive[..., 1:, :, :]
-        return block_cholesky(diagonal + damping[..., None, None, None] * positive, above)
+        """Factorise for the interior nodes, with ``damping`` times the always positive part added."""
+        start, end, across = self.ends()
+        positive = self.mixed.shape[-3] * (self.in_chord[..., :-1, :, :] + self.in_chord[..., 1:, :, :])
+        diagonal = end[..., :-1, :, :] + start[..., 1:, :, :] + damping[..., None, None, None] * positive
+        return block_cholesky(diagonal, across[..., 1:-1, :, :])
+
+    def resample(self, count: int) -> "Hessian":
+        """Return the same for another number of chords, by linear interpolation between midpoints."""
+        finer = [torch.nn.functional.interpolate(part.flatten(-2).mT, count, mode="linear").mT for part in self]
+        return Hessian(*(torch.unflatten(part, -1, self.mixed.shape[-2:]) for part in finer))
 
 
 def hessian_at_start(finsler: Finsler, curve: Float[Tensor, "*batch N+1 n"]) -> Float[Tensor, "*batch n n"]:
@@ -90,23 +106,21 @@ def hessian_at_start(finsler: Finsler, curve: Float[Tensor, "*batch N+1 n"]) -> 
 
     A Cholesky factorisation that runs from the end of the curve to its start eliminates the interior.
     """
-    blocks = hessian(finsler, curve)
-    diagonal, above = blocks.interior()
-    pivot = block_cholesky(diagonal.flip(-3), above.mT.flip(-3)).diagonal[-1]
-    w: Tensor = torch.linalg.solve_triangular(pivot, blocks.across[..., 0, :, :].mT, upper=False)
-    return blocks.start[..., 0, :, :] - w.mT @ w
+    start, end, across = hessian(finsler, curve).ends()
+    diagonal = end[..., :-1, :, :] + start[..., 1:, :, :]
+    pivot = block_cholesky(diagonal.flip(-3), across[..., 1:-1, :, :].mT.flip(-3)).diagonal[-1]
+    w: Tensor = torch.linalg.solve_triangular(pivot, across[..., 0, :, :].mT, upper=False)
+    return start[..., 0, :, :] - w.mT @ w
 
 
-def hessian(finsler: Finsler, curve: Float[Tensor, "*batch N+1 n"]) -> _Blocks:
-    """Return the Hessian of the energy, in blocks."""
+def hessian(finsler: Finsler, curve: Float[Tensor, "*batch N+1 n"]) -> Hessian:
+    """Return the second derivatives along a curve."""
     middle, chord = chords(curve)
     count, n = chord.shape[-2:]
     size = max(1, _ROWS // n)
-    pieces = zip(*(torch.split(t.reshape(-1, n), size) for t in (middle, chord)), strict=True)
+    pieces = zip(*(torch.split(t.reshape(-1, n), size) for t in (middle, count * chord)), strict=True)
     parts = zip(*[_second_slopes(finsler, *piece) for piece in pieces], strict=True)
-    in_middle, mixed, in_chord = (count * torch.cat(part).reshape(*chord.shape, n) for part in parts)
-    in_middle, both, skew = in_middle / 4, (mixed + mixed.mT) / 2, (mixed - mixed.mT) / 2
-    return _Blocks(in_middle - both + in_chord, in_middle + both + in_chord, in_middle + skew - in_chord, in_chord)
+    return Hessian(*(torch.cat(part).reshape(*chord.shape, n) for part in parts))
 
 
 def _second_slopes(finsler: Finsler, middle: Tensor, chord: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,8 +134,8 @@ def _second_slopes(finsler: Finsler, middle: Tensor, chord: Tensor) -> tuple[Ten
 
 @torch.no_grad()
 def minimise(
-    finsler: Finsler, curve: Float[Tensor, "P N+1 n"], iterations: int, tolerance: float
-) -> tuple[Float[Tensor, "P N+1 n"], Bool[Tensor, " P"]]:
+    finsler: Finsler, curve: Float[Tensor, "P N+1 n"], iterations: int, tolerance: float, guess: Hessian | None = None
+) -> tuple[Float[Tensor, "P N+1 n"], Bool[Tensor, " P"], Hessian]:
     """Lower the energy of each curve with its ends fixed until what is left to gain is ``tolerance`` times the energy.
 
     Parameters
@@ -134,39 +148,42 @@ def minimise(
         Most Hessians for each curve.
     tolerance : float
         Relative to the energy.
+    guess : Hessian, optional
+        To begin with, that of a minimum on another grid; where it leads to rest no other is computed.
 
     Returns
     -------
-    tuple of Tensor
-        The curves, and for each whether it rests on a minimum.
+    tuple
+        The curves, for each whether it rests on a minimum, and the last Hessians.
     """
     energy, gradient = energy_and_gradient(finsler, curve)
     damping = torch.zeros_like(energy)
-    converged = torch.zeros_like(energy, dtype=torch.bool)
-    for _ in range(iterations):
-        active = (~converged).nonzero().squeeze(-1)
+    converged = given_up = torch.zeros_like(energy, dtype=torch.bool)
+    known = hessian(finsler, curve) if guess is None else guess
+    for turn in range(iterations + (guess is not None)):
+        active = (~converged & ~given_up).nonzero().squeeze(-1)
         if not len(active):
             break
         search = _Search(finsler, curve[active], energy[active], gradient[active])
-        blocks = hessian(finsler, search.curve)
-        damped, moved = damping[active], torch.zeros_like(converged[active])
-        rest = moved
-        for _ in range(_ATTEMPTS):
-            downhill, still = search.descend(blocks.factor(damped), ~moved, tolerance)
-            rest, moved = rest | (still & (damped == 0)), moved | downhill
-            stuck = ~moved & ~rest
-            damped = torch.where(stuck, (8 * damped).clamp(min=1e-2), damped)
-            if not bool(stuck.any()):
-                break
-        curve, energy, gradient = (
+        if turn:
+            seen = hessian(finsler, search.curve)
+            known = Hessian(*(whole.index_copy(0, active, part) for whole, part in zip(known, seen, strict=True)))
+        else:
+            seen = known
+        attempts = 1 if guess is not None and not turn else _ATTEMPTS
+        damped, rest, lost = search.descend(seen, damping[active], tolerance, attempts)
+        curve, energy, gradient, damping, converged, given_up = (
             whole.index_copy(0, active, part)
-            for whole, part in ((curve, search.curve), (energy, search.energy), (gradient, search.gradient))
+            for whole, part in (
+                (curve, search.curve),
+                (energy, search.energy),
+                (gradient, search.gradient),
+                (damping, damped),
+                (converged, rest),
+                (given_up, lost),
+            )
         )
-        # Without damping Newton's last steps square the error; so a success soon sets it back to zero.
-        calmer = torch.where(damped <= 1e-2, torch.zeros_like(damped), damped / 8)
-        damping = damping.index_copy(0, active, torch.where(moved, calmer, damped))
-        converged = converged.index_copy(0, active, rest)
-    return curve, converged
+    return curve, converged, known
 
 
 class _Search:
@@ -175,25 +192,46 @@ class _Search:
     def __init__(self, finsler: Finsler, curve: Tensor, energy: Tensor, gradient: Tensor) -> None:
         self.finsler, self.curve, self.energy, self.gradient = finsler, curve, energy, gradient
 
-    def descend(self, hessian: BlockCholesky, which: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-        """Take steps with one Hessian for some curves; return which of all have moved, and which are at rest."""
-        slack = 4 * torch.finfo(self.energy.dtype).eps
-        moved = torch.zeros_like(hessian.positive)
-        going, last = which & hessian.positive, torch.full_like(self.energy, torch.inf)
+    def descend(
+        self, known: Hessian, damping: Tensor, tolerance: float, attempts: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take steps with one Hessian, damped as it needs.
+
+        Return the next damping, which curves rest on a minimum, and which on something else or cannot move.
+        """
+        moved = rest = saddle = torch.zeros_like(damping, dtype=torch.bool)
+        for _ in range(attempts):
+            downhill, still = self._steps(known.factor(damping), ~moved, tolerance)
+            moved, rest, saddle = moved | downhill, rest | (still & (damping == 0)), saddle | (still & (damping > 0))
+            stuck = ~moved & ~rest & ~saddle
+            if not bool(stuck.any()):
+                break
+            damping = torch.where(stuck, (8 * damping).clamp(min=1e-2), damping)
+        # Without damping Newton's last steps square the error; so a success soon sets it back to zero.
+        calmer = torch.where(damping <= 1e-2, torch.zeros_like(damping), damping / 8)
+        return torch.where(moved, calmer, damping), rest, ~moved & (saddle | (damping > _MOST_DAMPING))
+
+    def _steps(self, factor: BlockCholesky, which: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+        """Take as many steps as pay; return which curves have moved, and which of ``which`` are at rest."""
+        eps = torch.finfo(self.energy.dtype).eps
+        # The gradient knows the nodes to their last digits, of which the energy knows half: steps go on below the
+        # tolerance, almost to the rounding of the gradient.
+        floor = max(tolerance**2, eps**1.5)
+        moved = torch.zeros_like(which)
+        going, last = which & factor.positive, torch.full_like(self.energy, torch.inf)
         while True:
-            step = hessian.solve(self.gradient)
+            step = factor.solve(self.gradient)
             # Twice the decrease that the quadratic model promises.
             promise = (self.gradient * step).sum(dim=(-2, -1))
-            rest = which & hessian.positive & (promise <= tolerance * self.energy)
-            # A step has paid if it left a quarter of the error at most. Rest is judged by the energy, which knows half
-            # the digits of the nodes; the gradient knows them all, so the steps go on below.
-            going = going & (promise > tolerance**2 * self.energy) & (promise <= last / 16)
+            rest = which & factor.positive & (promise <= tolerance * self.energy)
+            # A step has paid if it left a quarter of the error at most.
+            going = going & (promise > floor * self.energy) & (promise <= last / 16)
             if not bool(going.any()):
                 return moved, rest
             interior = self.curve[:, 1:-1] - torch.where(going[:, None, None], step, torch.zeros_like(step))
             trial = torch.cat((self.curve[:, :1], interior, self.curve[:, -1:]), 1)
             energy, gradient = energy_and_gradient(self.finsler, trial)
-            going, last = going & (energy <= self.energy * (1 + slack)), promise
+            going, last = going & (energy <= self.energy * (1 + 16 * eps)), promise
             self.curve = torch.where(going[:, None, None], trial, self.curve)
             self.gradient = torch.where(going[:, None, None], gradient, self.gradient)
             self.energy = torch.where(going, energy, self.energy)
@@ -201,13 +239,15 @@ class _Search:
 
 
 @torch.no_grad()
-def good_start(finsler: Finsler, curve: Float[Tensor, "P N+1 n"], iterations: int) -> Float[Tensor, "P N+1 n"]:
+def good_start(
+    finsler: Finsler, curve: Float[Tensor, "P N+1 n"], iterations: int
+) -> tuple[Float[Tensor, "P N+1 n"], Hessian | None]:
     """Replace each curve by the minimum near it on a grid four times as coarse, where that is found and lies lower."""
     count = curve.shape[-2] - 1
     if count < 16:
-        return curve
-    coarse = good_start(finsler, resample(curve, count // 4), iterations)
-    coarse, converged = minimise(finsler, coarse, iterations, tolerance=1e-4)
+        return curve, None
+    coarse, guess = good_start(finsler, resample(curve, count // 4), iterations)
+    coarse, converged, known = minimise(finsler, coarse, min(iterations, _COARSE), 1e-4, guess)
     better = resample(coarse, count)
     lower = energy_and_gradient(finsler, better)[0] < energy_and_gradient(finsler, curve)[0]
-    return torch.where((converged & lower)[:, None, None], better, curve)
+    return torch.where((converged & lower)[:, None, None], better, curve), known.resample(count)

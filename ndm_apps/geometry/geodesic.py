@@ -72,7 +72,7 @@ def geodesic(
     Parameters
     ----------
     metric : callable
-        ``(..., n) -> (..., n, n)``.
+        ``(..., n) -> (..., n, n)``, or a :class:`Randers` metric, by which the way back is another.
     x, y : Tensor
         End points, shape ``(..., n)``; shapes broadcast.
     points : int, default 33
@@ -83,7 +83,7 @@ def geodesic(
         Curve to start from, shape ``(..., points, n)``; only its interior is read. By default the straight line of
         the chart, along which the metric must then be defined. Local minima near other curves are geodesics too.
     iterations : int, default 60
-        Most Newton steps on each grid, at least 1.
+        Most Hessians of each curve on each grid, at least 1; each serves for several steps.
 
     Returns
     -------
@@ -124,14 +124,17 @@ def geodesic(
         curve = torch.cat((curve[..., :1, :], initial.detach()[..., 1:-1, :], curve[..., -1:, :]), -2)
     finsler.check(chords(curve)[0], "midpoints" if initial is None else "initial")
     x, y, curve = x.reshape(-1, n), y.reshape(-1, n), curve.reshape(-1, points, n)
+    guess = None
     if initial is None:
-        curve = good_start(finsler, curve, iterations)
-    tolerance = 64 * torch.finfo(x.dtype).eps
+        curve, guess = good_start(finsler, curve, iterations)
+    tolerance = torch.finfo(x.dtype).eps ** 1.3
     levels: list[Geodesic] = []
-    for _ in range(refinements + 1):
-        curve, converged = minimise(finsler, curve, iterations, tolerance)
+    for level in range(refinements + 1):
+        if level and guess is not None:
+            finer = 2 * curve.shape[-2] - 2
+            curve, guess = resample(curve, finer), guess.resample(finer)
+        curve, converged, guess = minimise(finsler, curve, iterations, tolerance, guess)
         levels.append(_describe(finsler, x, y, curve, converged))
-        curve = resample(curve, 2 * curve.shape[-2] - 2)
     path = _extrapolate(levels)
     return Geodesic(
         points=path.points.reshape(*batch, points, n),

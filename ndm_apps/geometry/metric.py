@@ -175,12 +175,18 @@ def evaluate(metric: Metric, x: Float[Tensor, "*batch n"], name: str = "x") -> M
     Raises
     ------
     ValueError
-        If ``x`` is not a floating tensor with at least one axis, or the metric at some point has the wrong shape or
-        dtype, or is not finite, symmetric and positive definite (the message names the sample), or torch cannot
-        differentiate it twice.
+        If ``x`` is not a floating tensor with at least one axis, or the metric raises RuntimeError there, or at some
+        point has the wrong shape or dtype, or is not finite, symmetric and positive definite (the message names the
+        sample), or torch cannot differentiate it twice.
     """
     check_points(name, x)
-    g = metric(x)
+    try:
+        g = metric(x)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as reason:  # torch's word for shapes, dtypes and devices that do not fit
+        got = f"{name} of shape {tuple(x.shape)} and dtype {x.dtype} on {x.device}"
+        raise ValueError(f"metric({name}) must be defined for {got}, got: {reason}") from reason
     shape = (*x.shape, x.shape[-1])
     if not isinstance(g, Tensor):
         raise ValueError(f"metric({name}) must be a tensor of shape (..., n, n), got {type(g).__name__}")

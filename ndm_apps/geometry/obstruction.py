@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ndm_apps.geometry.curvature import riemann
+from ndm_apps.geometry.curvature import ricci
 from ndm_apps.geometry.jets import rows, value_and_derivative
 from ndm_apps.geometry.killing_equation import check_tolerance
 from ndm_apps.geometry.metric import Metric, evaluate
@@ -113,9 +113,7 @@ def _invariants(metric: Metric, functions: Sequence[Callable[[Tensor], Tensor]],
         found += [jet.value, squared, product, jet.laplacian]
     if x.shape[-1] > 2:
         frame = evaluate(metric, x).orthonormal_frame()
-        # Not `ricci`: the forward derivative of torch.cholesky_inverse is wrong (torch 2.13).
-        ricci = torch.einsum("...ad,...abcd->...bc", frame.mT @ frame, riemann(metric, x))
-        power = tensor = frame @ ricci @ frame.mT
+        power = tensor = frame @ ricci(metric, x) @ frame.mT
         for _ in range(2, x.shape[-1] + 1):
             power = power @ tensor
             found.append(power.diagonal(dim1=-2, dim2=-1).sum(-1))

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ndm_apps.geometry.closed_form import AnalyticMetric
 from ndm_apps.geometry.curvature import orthonormal_pair, riemann_on_planes
 from ndm_apps.geometry.jets import second_derivatives, symmetric_pairs
 from ndm_apps.geometry.metric import HasScalarCurvature, Metric, check_points, evaluate
@@ -99,6 +100,8 @@ def scalar_curvature(
         raise ValueError(f"method must be 'exact' or 'stochastic', got {method!r}")
     if isinstance(metric, HasScalarCurvature):
         check_points("x", x)
+        if isinstance(metric, AnalyticMetric):  # its formulas are defined where the metric is not
+            evaluate(metric, x)
         return metric.scalar_curvature(x)
     return scalar_curvature_from_jets(metric, x)
 

@@ -112,22 +112,24 @@ def _samples(found: Mapping[str, Interpretation]) -> Picture:
 
 
 def _paths(found: Mapping[str, Interpretation]) -> Picture:
-    figure, grid = _grid(found, 3, 2.3)
-    for (name, one), (left, middle, right) in zip(found.items(), grid, strict=True):
+    figure, grid = _grid(found, 4, 2.3)
+    for (name, one), (left, distance, curvature, volume) in zip(found.items(), grid, strict=True):
         joined = one.interpolations
         assert joined is not None
-        for line, colour, label in ((joined.geodesic, _GEODESIC, "geodesic"), (joined.straight, _STRAIGHT, "straight")):
+        for line, colour, dashes, label in (
+            (joined.geodesic, _GEODESIC, "-", "geodesic"),
+            (joined.straight, _STRAIGHT, "--", "straight"),
+        ):
             time = np.linspace(0, 1, line.start.shape[1])
-            dashes = "-" if label == "geodesic" else "--"
-            left.plot(time, _array(line.end).mean(0), dashes, color=colour, label=f"end class, {label}")
+            left.plot(time, _array(line.end).mean(0), dashes, color=colour, label=f"end, {label}")
             left.plot(time, _array(line.other).mean(0), dashes, color=colour, alpha=0.5, label=f"others, {label}")
-            for axes, values in ((middle, _array(line.nearest)), (right, _array(line.curvature))):
-                low, median, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
-                axes.fill_between(time, low, high, color=colour, alpha=0.15, linewidth=0)
-                axes.plot(time, median, dashes, color=colour, label=label)
+            _band(distance, _array(line.nearest), colour, dashes, label)
+        _band(curvature, _array(joined.curvature), _GEODESIC, "-", "geodesic")
+        _band(volume, _array(joined.log_volume), _GEODESIC, "-", "geodesic")
         left.set_ylim(-0.03, 1.03)
         left.set_ylabel(_row(name, "mean probability"))
-    for axes, title in zip(grid[0], ("class", "distance to nearest training sample", "scalar curvature"), strict=True):
+    titles = ("class", "distance to training data", "scalar curvature", "log volume element")
+    for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
         axes.legend(fontsize="x-small")
     for axes in grid[-1]:
@@ -137,8 +139,15 @@ def _paths(found: Mapping[str, Interpretation]) -> Picture:
         figure,
         f"Geodesics and straight lines of the chart between pairs of held-out samples of different classes ({pairs} "
         "pairs): probability of the end's class and of classes of neither end; distance to the nearest training sample "
-        "in units of what is usual among these; curvature. Bands hold 80 % of the pairs.",
+        "in units of what is usual among these; curvature and volume element. Bands hold 80 % of the pairs.",
     )
+
+
+def _band(axes: Axes, values: np.ndarray, colour: str, dashes: str, label: str) -> None:
+    time = np.linspace(0, 1, values.shape[1])
+    low, median, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
+    axes.fill_between(time, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(time, median, dashes, color=colour, label=label)
 
 
 def _layers(found: Mapping[str, Interpretation]) -> Picture:
@@ -169,7 +178,7 @@ def _layers(found: Mapping[str, Interpretation]) -> Picture:
 
 
 def _grid(found: Mapping[str, Interpretation], columns: int, height: float) -> tuple[Figure, list[list[Axes]]]:
-    figure = Figure(figsize=(3.2 * columns + 1.0, 0.5 + height * len(found)), layout="constrained")
+    figure = Figure(figsize=(2.9 * columns + 1.0, 0.5 + height * len(found)), layout="constrained")
     return figure, figure.subplots(len(found), columns, squeeze=False).tolist()
 
 

@@ -21,7 +21,7 @@ from tests.benchmark import compare, table, write
 
 STEPS, BATCH, EVERY = 1000, 256, 10
 SEEDS, TUNING_SEEDS = range(5), range(1000, 1003)
-ADAM_GRID = [{"lr": lr} for lr in (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2)]
+ADAM_GRID = [{"lr": lr} for lr in (1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1)]
 NATURAL_GRID = [{"lr": lr, "momentum": momentum} for lr in (0.5, 0.7, 1.0) for momentum in (0.0, 0.5)]
 
 
@@ -69,10 +69,10 @@ def problems() -> dict[str, Problem]:
     return {
         "digits": Problem((64, 64, 64, 10), x, y, "categorical", {"lr": 5e-2}, {"lr": 1.0, "momentum": 0.5}),
         "digits autoencoder": Problem(
-            (64, 64, 8, 64, 64), x, x, "gaussian", {"lr": 1e-2}, {"lr": 1.0, "momentum": 0.5}
+            (64, 64, 8, 64, 64), x, x, "gaussian", {"lr": 1e-2}, {"lr": 0.5, "momentum": 0.5}
         ),
         "double pendulum": Problem(
-            (4, 64, 64, 2), *double_pendulum(), "gaussian", {"lr": 2e-2}, {"lr": 1.0, "momentum": 0.5}
+            (4, 64, 64, 2), *double_pendulum(), "gaussian", {"lr": 2e-2}, {"lr": 0.7, "momentum": 0.5}
         ),
     }
 
@@ -167,7 +167,7 @@ def cost() -> list[dict[str, Any]]:
             "natural gradient, kfac": job(lambda model: NaturalGradient(model, metric="categorical")),
             "natural gradient, cg": job(lambda model: NaturalGradient(model, metric="categorical", method="cg")),
         },
-        repeats=50,
+        repeats=200,
     )
     asked = {"natural gradient, kfac": "<= 3"}
     return [

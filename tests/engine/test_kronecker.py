@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from ndm_apps.engine.natural_gradient import NaturalGradient
-from ndm_apps.engine.output_metric import output_metric
-from ndm_apps.engine.pullback import Pullback, Value
+from ndm_apps.engine.natural_gradient.output_metric import output_metric
+from ndm_apps.engine.natural_gradient.products import Pullback, Value
 
 
 def points(n, *shape, seed=1):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ndm_apps.engine.metric_net import MetricNet
-from ndm_apps.engine.mlp_curvature import Pattern, factor_curvature, random_signs
+from ndm_apps.engine.mlp_curvature import Pattern, column_blocks, factor_curvature, random_signs
 from ndm_apps.geometry import scalar_curvature, scalar_curvature_from_jets
 from ndm_apps.geometry.scalar import mean_square_curvature
 from tests.engine.test_metric_net import STRUCTURES, disturbed, points
@@ -23,6 +23,22 @@ def test_any_depth_is_exact(structure, n, hidden):
     general = scalar_curvature_from_jets(net, x)
     assert general.abs().max() > 1e-2
     close(net.scalar_curvature(x), general, rtol=1e-10, atol=1e-10 * general.abs().max().item())
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 16])
+@pytest.mark.parametrize("structure", FACTORS)
+def test_blocks_skip_zeros_only(structure, width):
+    net, x = disturbed(structure, 7), points(7, 4)
+    pattern = torch.zeros(net.structure.pattern_shape)
+    pattern.view(-1)[net.structure.entries] = 1
+    blocks = column_blocks(pattern, width)
+    covered = torch.zeros_like(pattern)
+    for block in blocks:
+        covered[block.rows, block.columns] += 1
+    assert (covered <= 1).all() and (covered >= pattern).all()
+    *hidden, output = net.mlp.affine()
+    got = factor_curvature(hidden, output, Pattern(net.structure.entries, pattern.shape[1], blocks), x, net.eps)
+    close(got, scalar_curvature_from_jets(net, x), rtol=1e-10, atol=1e-10 * got.abs().max().item())
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
@@ -95,7 +111,8 @@ def test_sketches_are_unbiased(structure, hidden):
 def test_a_full_set_of_signs_is_exact(structure):
     net, x = disturbed(structure, 4, (5, 8)), points(4, 6)
     *hidden, output = net.mlp.affine()
-    pattern = Pattern(net.structure.entries, net.structure.pattern_shape[1])
+    shape = net.structure.pattern_shape
+    pattern = Pattern(net.structure.entries, shape[1], column_blocks(torch.ones(shape)))
     exact = net.scalar_curvature(x)
     full = factor_curvature(hidden, output, pattern, x, net.eps, random_signs((2, 8, 8), generator(), x))
     close(full, exact.expand(2, -1), rtol=1e-10, atol=1e-10)

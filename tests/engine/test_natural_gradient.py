@@ -189,7 +189,7 @@ def test_metrics_learned_in_the_network_are_pulled_back():
     for geometry in geometries:
         j = jacobian(geometry.point, parameters).view(8, 3, -1)
         dense += 2.0 * torch.einsum("bip,bij,bjq->pq", j, geometry.g.detach(), j) / 8
-    optimiser = NaturalGradient(model, method="cg", learned=2.0, iterations=500, tolerance=1e-12, **plain)
+    optimiser = NaturalGradient(model, lr=1.0, method="cg", learned=2.0, iterations=500, tolerance=1e-12, **plain)
     before = flat(parameters)
     half_square(model(x)[0], y).backward()
     expected = -torch.linalg.solve(dense, flat(p.grad for p in parameters))

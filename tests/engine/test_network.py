@@ -6,10 +6,11 @@ from torch import nn
 
 from ndm_apps.engine.checkpoint import load_state, save_state
 from ndm_apps.engine.coordinates import Affine, alternating_couplings
-from ndm_apps.engine.evolution import GeometricLoss, linear_warmup
+from ndm_apps.engine.evolution import GeometricLoss
 from ndm_apps.engine.layer import Geometry, ManifoldLayer
 from ndm_apps.engine.metric_net import MetricNet
 from ndm_apps.engine.network import NDM
+from ndm_apps.engine.weighting import linear_warmup
 from ndm_apps.geometry import Hyperbolic, Sphere, scalar_curvature, scalar_curvature_from_jets, volume_element
 
 

@@ -20,7 +20,7 @@ from ndm_apps.geometry import (
 from ndm_apps.geometry.block_tridiagonal import block_cholesky
 from ndm_apps.geometry.discrete_energy import energy_and_gradient, hessian, hessian_at_start, resample
 from ndm_apps.geometry.finsler import Riemannian
-from tests.geometry.examples import ALL, ANALYTIC, GENERIC, cholesky_net, points
+from tests.geometry.examples import ALL, ANALYTIC, cholesky_net, points
 
 close = torch.testing.assert_close
 WITH_DISTANCE = [name for name, metric in ANALYTIC.items() if hasattr(metric, "distance")]
@@ -46,7 +46,7 @@ def test_logarithm_inverts_the_exponential(name):
     metric = ALL[name]
     x, y = _pairs(metric, 3)
     v = log_map(metric, x, y)
-    close(exp_map(metric, x, v), y, rtol=0, atol=3e-6)
+    close(exp_map(metric, x, v), y, rtol=0, atol=1e-6)
     close(norm(metric, x, v), distance(metric, x, y), rtol=1e-6, atol=0)
 
 
@@ -189,19 +189,16 @@ def test_grids_that_disagree_are_not_convergence():
 
 
 def test_what_does_not_converge_is_told():
-    metric = GENERIC["polynomial 3"]
-    x, y = _pairs(metric, 4)
     start, end = torch.tensor([[-1.0, 1e-3], [1.0, 1e-3]], dtype=torch.float64)
     assert not geodesic(_hill, start, end, iterations=1).converged
 
-    def ripples(p):  # far finer than any grid: each grid sees another metric
-        return (1.1 + (400 * p[..., :1]).sin()).unsqueeze(-1) * torch.eye(2, dtype=p.dtype)
+    def ripples(p):  # as in the test before, with one period to each of 16 chords
+        return (1 + 0.5 * (32 * torch.pi * p[..., :1]).sin()).unsqueeze(-1) ** 2
 
+    x, y = torch.tensor([[[0.0], [0.0]], [[0.0], [1.0]]], dtype=torch.float64)
     for function in (distance, log_map):
-        with pytest.warns(
-            GeodesicWarning, match=rf"{function.__name__}: . of 4 geodesics \(samples? \(\d,\).*\) did not"
-        ):
-            function(ripples, x[:, :2], y[:, :2])
+        with pytest.warns(GeodesicWarning, match=rf"{function.__name__}: 1 of 2 geodesics \(sample \(1,\)\) did not"):
+            function(ripples, x, y)
 
 
 def test_an_initial_curve_off_the_chart_is_refused():
@@ -380,9 +377,9 @@ def test_hessian_of_the_squared_distance():
     close(hessian_at_start(Riemannian(metric), path.points), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_resampling_keeps_cubics_and_nodes():
+def test_resampling_keeps_polynomials_and_nodes():
     t = torch.linspace(0, 1, 9, dtype=torch.float64).unsqueeze(-1)
     finer = torch.linspace(0, 1, 17, dtype=torch.float64).unsqueeze(-1)
-    close(resample(t**3 - t, 16), finer**3 - finer)
-    assert torch.equal(resample(t**3 - t, 16)[::2], t**3 - t)
+    close(resample(t**5 - t, 16), finer**5 - finer)
+    assert torch.equal(resample(t**5 - t, 16)[::2], t**5 - t)
     close(resample(t[:3] ** 2, 7)[-1], t[2] ** 2)

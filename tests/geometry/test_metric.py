@@ -142,6 +142,10 @@ def test_bad_curves_are_refused(curve, message):
         _transport(_eye, curve)
 
 
+def _of_another_precision(x):
+    return _eye(x) @ torch.eye(2, dtype=torch.float16)
+
+
 def _spoil(how):
     def metric(x):
         g = _eye(x).clone()
@@ -162,6 +166,7 @@ def _spoil(how):
     [
         (lambda x: torch.eye(2), r"metric\(x\) must have shape \(3, 2, 2\) for x of shape \(3, 2\), got \(2, 2\)"),
         (lambda x: _eye(x).double(), r"dtype and device of x, torch.float32 on cpu, got torch.float64 on cpu"),
+        (_of_another_precision, r"metric\(x\) must be defined for x of shape \(3, 2\) and dtype torch.float32 on"),
         (lambda x: 1.0, r"metric\(x\) must be a tensor of shape \(\.\.\., n, n\), got float"),
         (_spoil("nan"), r"metric\(x\) must be finite, got nan or inf at sample \(1,\), x = \[0.5, 0.5\]"),
         (_spoil("skew"), r"metric\(x\) must be symmetric, got g - g\^T up to 1 at sample \(1,\)"),

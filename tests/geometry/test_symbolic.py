@@ -67,7 +67,7 @@ def tensor(array):
 
 
 @pytest.mark.parametrize(("n", "degree", "seed"), CASES)
-def test_curvature_of_polynomial_metrics_isexact(n, degree, seed):
+def test_curvature_of_polynomial_metrics_is_exact(n, degree, seed):
     functions, metric, scale = polynomial(n, degree, seed)
 
     rng = random.Random(100 + seed)

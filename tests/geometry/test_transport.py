@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ndm_apps.geometry import Euclidean, Sphere, geodesic, inner, parallel_transport
+from ndm_apps.geometry import Euclidean, Sphere, geodesic, inner, norm, parallel_transport
 from tests.geometry.examples import ALL, points, vectors
 
 close = torch.testing.assert_close
@@ -71,15 +71,35 @@ def test_a_geodesic_carries_its_own_tangent():
     close(carried, -back.velocity, rtol=2e-3, atol=2e-3)
 
 
+def _turn(colatitude, nodes):
+    """Angle by which a vector comes back turned from once around a circle of latitude, where the polygon closes."""
+    angle = torch.linspace(0, 2 * torch.pi, nodes, dtype=torch.float64)
+    circle = (colatitude / 2).tan().unsqueeze(-1).unsqueeze(-1) * torch.stack((angle.cos(), angle.sin()), -1)
+    v = torch.tensor([1.0, 0.0], dtype=torch.float64).expand(len(colatitude), 2)
+    w = parallel_transport(Sphere(2), circle, v)[:, -1]
+    return torch.atan2(w[:, 1], w[:, 0]) % (2 * torch.pi)
+
+
 def test_turn_around_a_circle_of_latitude():
-    # The angle is the area enclosed: for colatitude a, 2 pi (1 - cos a).
-    colatitude = torch.tensor(0.7, dtype=torch.float64)
-    angle = torch.linspace(0, 2 * torch.pi, 2001, dtype=torch.float64)
-    circle = (colatitude / 2).tan() * torch.stack((angle.cos(), angle.sin()), -1)
-    v = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    w = parallel_transport(Sphere(2), circle, v)[-1]
-    turned = torch.atan2(w[1], w[0])
-    close(turned, 2 * torch.pi * (1 - colatitude.cos()), rtol=1e-5, atol=0)
+    # The angle is the area enclosed, 2 pi (1 - cos a) for colatitude a.
+    colatitude = torch.tensor([0.3, 0.7, 1.2], dtype=torch.float64)
+    exact = 2 * torch.pi * (1 - colatitude.cos())
+    turns = torch.stack([_turn(colatitude, k + 1) for k in (250, 500, 1000)])
+    slopes = ((turns[:-1] - exact).abs() / (turns[1:] - exact).abs()).log2()
+    assert ((slopes - 2).abs() < 0.02).all(), slopes
+    # Of even order, as Richardson's extrapolation shows.
+    close((4 * turns[2] - turns[1]) / 3, exact, rtol=1e-9, atol=0)
+
+
+def test_norms_and_angles_along_a_fine_curve():
+    metric = ALL["polynomial 3"]
+    curve = _curve(metric, nodes=1000)
+    u, v = vectors(curve[:, 0], 2)
+    moved_u, moved_v = (parallel_transport(metric, curve, t) for t in (u, v))
+    lengths = [norm(metric, curve, t) for t in (moved_u, moved_v)]
+    cosine = inner(metric, curve, moved_u, moved_v) / (lengths[0] * lengths[1])
+    for each in (*lengths, cosine):
+        close(each, each[:, :1].expand_as(each), rtol=1e-10, atol=1e-10)
 
 
 def test_flat_space_changes_nothing():

@@ -43,7 +43,7 @@ def test_pictures_can_be_drawn_and_say_what_they_show(shown, names):
         picture.figure.savefig(io.BytesIO(), format="svg")
         rows = [one for one in shown.values() if name != "geometry_paths" or one.interpolations is not None]
         drawn = [axes for axes in picture.figure.axes if axes.get_label() != "<colorbar>"]
-        assert len(drawn) == len(rows) * (3 if name == "geometry_paths" else 2)
+        assert len(drawn) == len(rows) * (4 if name == "geometry_paths" else 2)
         assert picture.caption.endswith(".") and len(picture.caption) > 100
 
 

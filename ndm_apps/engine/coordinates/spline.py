@@ -72,6 +72,8 @@ class SplineCoupling(Coupling):
             raise ValueError(f"radius must be positive, got {radius}")
         super().__init__(n, hidden, reverse=reverse, bound=bound, parameters=3 * bins - 1)
         self.bins, self.radius = bins, radius
+        self.grid: Tensor
+        self.register_buffer("grid", 2 * torch.arange(bins + 1) / bins - 1, persistent=False)
 
     def _move(self, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
         return spline(x, self.knots(theta))
@@ -83,7 +85,7 @@ class SplineCoupling(Coupling):
         """Return the splines, one for each moved coordinate, that these outputs of the network stand for."""
         raw = self._bounded(torch.unflatten(theta, -1, (-1, self.sizes[1])).mT)
         widths, heights, log_slopes = torch.split(raw, [self.bins, self.bins, self.bins - 1], dim=-1)
-        x, z = (self.radius * (2 * _partial_sums((part / 2).softmax(-1)) - 1) for part in (widths, heights))
+        x, z = (self.radius * (self.grid + _partial_sums(_excess_of_softmax(part / 2))) for part in (widths, heights))
         return Knots(x, z, nn.functional.pad(log_slopes, (1, 1)).exp())
 
 
@@ -155,5 +157,11 @@ def _log_slope(xi: Tensor, here: _Bin) -> Tensor:
     return 2 * (here.mean_slope / (here.mean_slope + here.excess * eta)).log() + numerator.log()
 
 
-def _partial_sums(parts: Tensor) -> Tensor:
-    return nn.functional.pad(parts.cumsum(-1), (1, 0))
+def _excess_of_softmax(raw: Float[Tensor, "*batch bins"]) -> Float[Tensor, "*batch bins"]:
+    """Return twice what softmax is above 1 / bins, to full relative accuracy: the noise of knots limits an inverse."""
+    rise = raw.expm1()
+    return 2 * (rise - rise.mean(-1, keepdim=True)) / (raw.shape[-1] + rise.sum(-1, keepdim=True))
+
+
+def _partial_sums(parts: Float[Tensor, "*batch bins"]) -> Float[Tensor, "*batch knots"]:
+    return nn.functional.pad(parts[..., :-1].cumsum(-1), (1, 1))

@@ -52,7 +52,7 @@ class Slice:
     explained: float
 
 
-def slice_of(view: View, z: Float[Tensor, "samples n"], resolution: int = 33) -> Slice:
+def slice_of(view: View, z: Float[Tensor, "samples n"], resolution: int = 25) -> Slice:
     """Look at the plane in which the samples spread most.
 
     Parameters
@@ -141,7 +141,7 @@ def flat_stability(
     x: Float[Tensor, "samples features"],
     generator: torch.Generator,
     sizes: Sequence[float] = (0.01, 0.03, 0.1, 0.3),
-    draws: int = 3,
+    draws: int = 2,
 ) -> list[Stability]:
     """Add noise of several sizes to inputs, and see whether the ranking by absolute curvature survives.
 

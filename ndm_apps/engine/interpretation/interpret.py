@@ -117,10 +117,10 @@ def interpret(
     stability = flat_stability(view, x, generator)
     rank, volume_rank = boundary_ranks(samples, generator)
     wide = z.shape[1] > _WIDE
-    neighbours = neighbour_agreement(view, z, y, train_z, train_y, generator, queries=10 if wide else 40)
+    neighbours = neighbour_agreement(view, z, y, train_z, train_y, generator, queries=5 if wide else 40)
     several = bool((y != y[0]).any())
-    joined = interpolations(view, z, y, train_z, generator, pairs=8 if wide else 24) if several else None
-    layers = layer_discrepancy(network, x)
+    joined = interpolations(view, z, y, train_z, generator, pairs=6 if wide else 24) if several else None
+    layers = layer_discrepancy(network, x[:10] if wide else x)
     curvature, volume = samples.curvature.double(), samples.log_volume.double()
     n = z.shape[1]
     flat = samples.flat.nonzero().squeeze(-1)
@@ -191,5 +191,7 @@ def _of_paths(joined: Interpolations, generator: torch.Generator) -> dict[str, E
         "paths_nearest_geodesic": mean_estimate(curved.nearest.mean(1), generator),
         "paths_nearest_straight": mean_estimate(straight.nearest.mean(1), generator),
         "paths_nearest_gain": difference_test(curved.nearest.mean(1) - straight.nearest.mean(1), generator),
-        "paths_curvature": mean_estimate(curved.curvature.mean(1), generator),
+        "paths_curvature": mean_estimate(joined.curvature.mean(1), generator),
+        "paths_curvature_range": mean_estimate(joined.curvature.amax(1) - joined.curvature.amin(1), generator),
+        "paths_log_volume_range": mean_estimate(joined.log_volume.amax(1) - joined.log_volume.amin(1), generator),
     }

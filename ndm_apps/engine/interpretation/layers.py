@@ -14,6 +14,8 @@ from ndm_apps.engine.network import NDM
 
 __all__ = ["LayerDiscrepancy", "layer_discrepancy"]
 
+_NUMBERS = 1 << 22
+
 
 @dataclass(frozen=True)
 class LayerDiscrepancy:
@@ -49,13 +51,19 @@ def layer_discrepancy(network: NDM, x: Float[Tensor, "samples features"]) -> Lay
         Inputs.
     """
     with torch.no_grad():
-        metrics = pulled_back_metrics(network(x)[1])
-        root = metrics.shape[-1] ** 0.5
-        none = metrics.new_zeros(0, len(x))
-        consecutive = [discrepancy(one, after).sqrt() / root for one, after in pairwise(metrics)]
-        overall = [discrepancy(metrics[0], after).sqrt() / root for after in metrics[1:]]
-        spectrum = torch.linalg.eigvalsh(metrics[-1])
-    return LayerDiscrepancy(
+        # Points at a time: a Jacobian and a metric of each layer at each point are held.
+        points = max(1, _NUMBERS // x.shape[1] ** 2)
+        parts = [_compare(pulled_back_metrics(network(part)[1])) for part in torch.split(x, points)]
+    return LayerDiscrepancy(*(torch.cat(column, dim=-1) for column in zip(*parts, strict=True)))
+
+
+def _compare(metrics: Float[Tensor, "layers samples n n"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    root = metrics.shape[-1] ** 0.5
+    none = metrics.new_zeros(0, metrics.shape[1])
+    consecutive = [discrepancy(one, after).sqrt() / root for one, after in pairwise(metrics)]
+    overall = [discrepancy(metrics[0], after).sqrt() / root for after in metrics[1:]]
+    spectrum = torch.linalg.eigvalsh(metrics[-1])
+    return (
         torch.stack(consecutive) if consecutive else none,
         torch.stack(overall) if overall else none,
         spectrum[:, -1] / spectrum[:, 0],

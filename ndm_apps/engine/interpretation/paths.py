@@ -29,8 +29,6 @@ class Lines:
     nearest
         Euclidean distance to the nearest training sample over the mean distance of training samples from their own
         nearest, (pairs, points): 1 is where data are as dense as usual.
-    curvature
-        Scalar curvature, (pairs, points).
     """
 
     points: Float[Tensor, "pairs points n"]
@@ -39,7 +37,6 @@ class Lines:
     start: Float[Tensor, "pairs points"]
     end: Float[Tensor, "pairs points"]
     nearest: Float[Tensor, "pairs points"]
-    curvature: Float[Tensor, "pairs points"]
 
     @property
     def other(self) -> Float[Tensor, "pairs points"]:
@@ -57,6 +54,8 @@ class Interpolations:
         Numbers of the samples, (pairs, 2).
     geodesic, straight
         The curves.
+    curvature, log_volume
+        Along the geodesics, (pairs, points).
     converged
         Of the geodesics, (pairs,).
     """
@@ -64,6 +63,8 @@ class Interpolations:
     pairs: Int[Tensor, "pairs 2"]
     geodesic: Lines
     straight: Lines
+    curvature: Float[Tensor, "pairs points"]
+    log_volume: Float[Tensor, "pairs points"]
     converged: Bool[Tensor, " pairs"]
 
 
@@ -98,7 +99,7 @@ def interpolations(
     """
     if not bool((y != y[:1]).any()):
         raise ValueError(f"y must hold at least two classes, got only {y.tolist()[:1]}")
-    drawn = torch.randint(len(z), (100 * pairs, 2), generator=generator).to(y.device)
+    drawn = torch.randint(len(z), (5000, 2), generator=generator).to(y.device)
     drawn = drawn[y[drawn[:, 0]] != y[drawn[:, 1]]][:pairs]
     found = relaxed_geodesic(view.metric, z[drawn[:, 0]], z[drawn[:, 1]], points=points)
     apart = torch.cdist(train_z, train_z).fill_diagonal_(torch.inf).amin(1).mean()
@@ -110,13 +111,15 @@ def interpolations(
         start, end = (
             probability.gather(-1, one[:, None, None].expand(-1, points, 1))[..., 0] for one in classes.unbind(1)
         )
-        flat = nodes.flatten(0, 1)
-        nearest = torch.cdist(flat, train_z).amin(1).reshape(start.shape) / apart
-        return Lines(nodes, length, energy, start, end, nearest, view.curvature(flat).reshape(start.shape))
+        nearest = torch.cdist(nodes.flatten(0, 1), train_z).amin(1).reshape(start.shape) / apart
+        return Lines(nodes, length, energy, start, end, nearest)
 
+    along = found.points.flatten(0, 1)
     return Interpolations(
-        drawn,
-        lines(found.points, found.length, found.energy),
-        lines(found.straight, found.straight_length, found.straight_energy),
-        found.converged,
+        pairs=drawn,
+        geodesic=lines(found.points, found.length, found.energy),
+        straight=lines(found.straight, found.straight_length, found.straight_energy),
+        curvature=view.curvature(along).reshape(-1, points),
+        log_volume=view.log_volume(along).reshape(-1, points),
+        converged=found.converged,
     )

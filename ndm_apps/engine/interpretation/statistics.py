@@ -11,7 +11,7 @@ from torch import Tensor
 
 __all__ = ["Estimate", "difference_test", "mean_estimate", "ranks", "spearman", "spearman_test"]
 
-_PERMUTATIONS = 2000
+_PERMUTATIONS = 10_000
 _RESAMPLES = 2000
 
 

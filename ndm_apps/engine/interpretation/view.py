@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ndm_apps.engine.layer import ManifoldLayer
+from ndm_apps.engine.layer import Geometry, ManifoldLayer
 from ndm_apps.engine.network import NDM
-from ndm_apps.geometry import Metric, log_volume_element, scalar_curvature
+from ndm_apps.geometry import Metric, scalar_curvature
 
 __all__ = ["View", "view_of"]
 
@@ -45,7 +45,8 @@ class View:
     @torch.no_grad()
     def log_volume(self, z: Float[Tensor, "samples n"]) -> Float[Tensor, " samples"]:
         r"""Return :math:`\log \sqrt{\det g}` at points."""
-        return torch.cat([log_volume_element(self.metric, part) for part in torch.split(z, _POINTS)])
+        parts = (Geometry(part, torch.zeros_like(part[:, 0]), self.metric) for part in torch.split(z, _POINTS))
+        return torch.cat([part.log_volume for part in parts])
 
     @torch.no_grad()
     def margin(self, z: Float[Tensor, "samples n"]) -> Float[Tensor, " samples"]:

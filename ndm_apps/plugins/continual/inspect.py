@@ -113,7 +113,7 @@ def _map(z: np.ndarray, curvature: np.ndarray, home: np.ndarray, experience: np.
     bound = float(np.quantile(np.abs(curvature), 0.95)) or 1.0
     drawn = left.scatter(z[:, 0], second, c=curvature, cmap="coolwarm", vmin=-bound, vmax=bound, s=8)
     left.set(xlabel="first principal coordinate", ylabel="second", title="curvature in the nearest chart")
-    figure.colorbar(drawn, ax=left)
+    figure.colorbar(drawn, ax=left, label="curvature statistic", extend="both")
     table = np.zeros((home.max() + 1, experience.max() + 1))
     np.add.at(table, (home, experience), 1)
     shares = table / table.sum(0, keepdims=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from scipy.stats import t as student
 
@@ -62,31 +62,35 @@ def paired_difference(new: Mapping[int, float], old: Mapping[int, float]) -> Dif
     return Difference(mean, sd, mean - half, mean + half, len(seeds))
 
 
-def change_sentence(
-    what: str, quantity: str, found: Difference, *, better: str = "", unit: str = "", scale: float = 1.0
-) -> str:
-    """Return the sentence that a difference supports.
+class Change(NamedTuple):
+    """A difference of one quantity, of which ``"higher"`` or ``"lower"`` is better, and what it is shown in."""
 
-    Parameters
-    ----------
-    what
-        What was changed.
-    quantity
-        What was measured, ``better`` ``"higher"`` or ``"lower"`` or neither.
-    found
-        The difference.
-    unit, scale
-        What the number is shown in: ``scale=100`` with unit ``" points"`` for a share.
+    quantity: str
+    found: Difference
+    better: Literal["higher", "lower", ""] = ""
+    unit: str = ""
+    scale: float = 1.0
+
+    def __str__(self) -> str:
+        mean, sd = self.scale * self.found.mean, self.scale * self.found.sd
+        digits = _digits(sd)
+        return f"{self.quantity} ({mean:+.{digits}f} ± {sd:.{digits}f}{self.unit})"
+
+
+def changes_sentence(what: str, changes: Sequence[Change]) -> str:
+    """Return the sentence on what was changed that the differences support.
 
     Examples
     --------
     >>> found = paired_difference({0: 0.9, 1: 0.8, 2: 0.7}, {0: 0.8, 1: 0.8, 2: 0.6})
-    >>> change_sentence("L_geo", "test accuracy", found, better="higher", unit=" points", scale=100)
-    'L_geo changes test accuracy by +6.7 ± 5.8 points: no effect that 3 seeds could show.'
+    >>> changes_sentence("L_geo", [Change("test accuracy", found, "higher", " points", 100)])
+    'L_geo: no effect that 3 seeds could show on test accuracy (+6.7 ± 5.8 points).'
     """
-    digits = _digits(scale * found.sd)
-    text = f"{what} changes {quantity} by {scale * found.mean:+.{digits}f} ± {scale * found.sd:.{digits}f}{unit}"
-    return f"{text}: {_judgement(found, better)}."
+    groups: dict[str, list[str]] = {}
+    for change in changes:
+        groups.setdefault(_judgement(change.found, change.better), []).append(str(change))
+    ordered = sorted(groups.items(), key=lambda group: group[0].startswith("no effect"))
+    return f"{what}: {'; '.join(f'{judged} ' + ', '.join(them) for judged, them in ordered)}."
 
 
 def ratio_sentence(what: str, quantity: str, new: Mapping[int, float], old: Mapping[int, float]) -> str:
@@ -95,20 +99,19 @@ def ratio_sentence(what: str, quantity: str, new: Mapping[int, float], old: Mapp
     Examples
     --------
     >>> ratio_sentence("the natural gradient", "steps", {0: 10, 1: 11, 2: 9}, {0: 30, 1: 31, 2: 29})
-    'the natural gradient multiplies steps by 0.33 (0.28 to 0.39): an improvement beyond what chance would explain.'
+    'the natural gradient: an improvement in steps (times 0.33, 0.28 to 0.39).'
     """
     found = paired_difference(*({seed: math.log(value) for seed, value in values.items()} for values in (new, old)))
     factor, low, high = (_factor(math.exp(value)) for value in (found.mean, found.low, found.high))
-    return f"{what} multiplies {quantity} by {factor} ({low} to {high}): {_judgement(found, 'lower')}."
+    return f"{what}: {_judgement(found, 'lower')} {quantity} (times {factor}, {low} to {high})."
 
 
 def _judgement(found: Difference, better: str) -> str:
     if not found.direction:
-        return f"no effect that {found.seeds} seeds could show"
+        return f"no effect that {found.seeds} seeds could show on"
     if not better:
-        return "a change beyond what chance would explain"
-    kind = "an improvement" if (found.direction > 0) == (better == "higher") else "a loss"
-    return f"{kind} beyond what chance would explain"
+        return "a change in"
+    return "an improvement in" if (found.direction > 0) == (better == "higher") else "a loss in"
 
 
 def _digits(sd: float) -> int:

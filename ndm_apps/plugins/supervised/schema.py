@@ -109,9 +109,11 @@ class NDMSettings(TrainingSettings):
 
     Attributes
     ----------
-    depth, couplings, coupling_hidden, mixing
-        Layers, affine couplings in each one's coordinate map, the hidden widths of their networks, and whether a
-        learned rotation goes before each coupling.
+    depth, couplings, coupling_hidden
+        Layers, affine couplings in each one's coordinate map, and the hidden widths of their networks.
+    mixing
+        Whether a learned linear map, the identity at the start, goes before each coupling. The optimisers here do not
+        keep it a rotation.
     structure, metric_hidden
         Structure and hidden widths of the Metric Nets.
     geometric

@@ -12,9 +12,9 @@ from typing import Any
 
 from ndm_apps import report
 from ndm_apps.plugins.base import Column
-from ndm_apps.plugins.supervised.claims import change_sentence, paired_difference, ratio_sentence
+from ndm_apps.plugins.supervised.claims import Change, changes_sentence, paired_difference, ratio_sentence
 from ndm_apps.plugins.supervised.plugin import PLUGIN
-from ndm_apps.report.results import label_of, varying_settings
+from ndm_apps.report.results import MISSING, label_of, varying_settings
 from ndm_apps.report.tables import summary
 
 OUTPUT = Path("results/claims/claims.md")
@@ -36,6 +36,7 @@ METHODS = {
     "ndm_compatible": "L_geo with chart compatibility",
     "ndm_natural": "the natural gradient",
 }
+LEARNED = "methods.ndm_natural.learned"
 Runs = Sequence[dict[str, Any]]
 
 
@@ -50,24 +51,26 @@ class Claim:
     sentences: Callable[[Runs], list[str]]
 
 
-def values(runs: Runs, key: str, **wanted: str) -> dict[int, float]:
-    """Return a value by seed, of the runs whose labels are as wanted (``__`` in a name stands for a dot)."""
-    chosen = [run for run in runs if all(label_of(run, k.replace("__", ".")) == v for k, v in wanted.items())]
+def values(runs: Runs, key: str, wanted: dict[str, str]) -> dict[int, float]:
+    """Return a value by seed, of the runs whose labels are as wanted."""
+    chosen = [run for run in runs if all(label_of(run, name) == label for name, label in wanted.items())]
     return {run["seed"]: run[key] for run in chosen if run[key] is not None}
 
 
-def change(runs: Runs, what: str, key: str, new: dict[str, str], old: dict[str, str]) -> str:
-    """Return the sentence on one column, new against old."""
-    name, form = QUANTITIES[key]
-    pair = [values(runs, key, **one) for one in (new, old)]
-    if not comparable(*pair):
-        return f"{what}: fewer than two seeds to compare {name} by."
-    return change_sentence(what, name, paired_difference(*pair), better=COLUMNS[key].better, **form)
+def change(runs: Runs, what: str, keys: Sequence[str], new: dict[str, str], old: dict[str, str]) -> str:
+    """Return the sentence on some columns, new against old."""
+    changes = []
+    for key in keys:
+        name, form = QUANTITIES[key]
+        pair = [values(runs, key, one) for one in (new, old)]
+        if comparable(*pair):
+            changes.append(Change(name, paired_difference(*pair), COLUMNS[key].better, **form))
+    return changes_sentence(what, changes) if changes else f"{what}: fewer than two seeds to compare."
 
 
 def ratio(runs: Runs, what: str, key: str, name: str, new: dict[str, str], old: dict[str, str]) -> str:
     """Return the sentence on the ratio of a positive quantity, new to old."""
-    pair = [values(runs, key, **one) for one in (new, old)]
+    pair = [values(runs, key, one) for one in (new, old)]
     if not comparable(*pair):
         return f"{what}: fewer than two seeds to compare {name} by."
     return ratio_sentence(what, name, *pair)
@@ -79,11 +82,9 @@ def comparable(new: dict[int, float], old: dict[int, float]) -> bool:
 
 
 def settings_of(runs: Runs, key: str) -> list[str]:
-    """Return the values of a setting, in the order of their numbers where they are numbers."""
-    found = {label_of(run, key) for run in runs}
-    return sorted(
-        found, key=lambda text: (float(text) if text.replace(".", "").replace("e-", "").isdigit() else 1e9, text)
-    )
+    """Return the values that a setting takes, numbers in their order and null last."""
+    labels = {label_of(run, key) for run in runs}
+    return sorted(labels, key=lambda label: (label == MISSING, float(label) if label != MISSING else 0.0))
 
 
 def of_generalisation(runs: Runs) -> list[str]:
@@ -94,71 +95,73 @@ def of_generalisation(runs: Runs) -> list[str]:
         present = dict.fromkeys(run["method"] for run in here)
         lines.append(f"**{task}**")
         for method in (name for name in METHODS if name in present):
-            lines += [
-                change(here, METHODS[method], key, {"method": method}, {"method": "ndm_plain"}) for key in QUANTITIES
-            ]
+            new, old = ({"method": name} for name in (method, "ndm_plain"))
+            steps = [next(iter(values(here, "steps", one).values())) for one in (new, old)]
+            what = METHODS[method] + (" ({} steps against {})".format(*steps) if len(set(steps)) > 1 else "")
+            lines.append(change(here, what, list(QUANTITIES), new, old))
         for rival in (method for method in present if method.startswith("mlp")):
             for method in ("ndm", "ndm_natural"):
-                text = f"{method} in place of {rival}"
-                lines.append(change(here, text, "final_accuracy", {"method": method}, {"method": rival}))
+                text = f"`{method}` in place of `{rival}`"
+                lines.append(change(here, text, ["final_accuracy"], {"method": method}, {"method": rival}))
     return lines
 
 
 def of_natural_gradient(runs: Runs) -> list[str]:
     """Compare steps and seconds to the target loss, for each weight of the learned metrics in the natural gradient."""
-    key = "methods__ndm_natural__learned"
     lines = []
     adam = {"method": "ndm"}
     natural = [run for run in runs if run["method"] == "ndm_natural"]
-    for learned in settings_of(natural, key.replace("__", ".")):
-        new = {"method": "ndm_natural", key: learned}
+    for learned in settings_of(natural, LEARNED):
+        new = {"method": "ndm_natural", LEARNED: learned}
         what = f"the natural gradient (learned metrics weighted {learned})"
-        budgets = [values(runs, "steps_to_loss", **one) for one in (new, adam)]
-        for name, found, whole in zip((what, "Adam"), budgets, (new, adam), strict=True):
-            seeds = len(values(runs, "steps", **whole))
-            if len(found) < seeds:
-                lines.append(f"with {name}, {len(found)} of {seeds} runs reach the loss.")
+        for name, one in ((what, new), ("Adam", adam)):
+            met, seeds = (len(values(runs, key, one)) for key in ("steps_to_loss", "steps"))
+            if met < seeds:
+                lines.append(f"with {name}, {met} of {seeds} runs reach the loss.")
         for quantity in ("steps", "seconds"):
             lines.append(ratio(runs, what, f"{quantity}_to_loss", f"{quantity} to the loss", new, adam))
-        lines.append(change(runs, what, "final_accuracy", new, adam))
+        lines.append(change(runs, what, ["final_accuracy"], new, adam))
     return lines
 
 
 def of_lambda(runs: Runs) -> list[str]:
-    """Compare every weight of the geometric loss with none."""
+    """Compare every weight of the geometric loss, fixed or balanced, with none."""
     lines = []
     for method in dict.fromkeys(run["method"] for run in runs):
-        key = f"methods__{method}__geometric"
+        weight, weighting = f"methods.{method}.geometric", f"methods.{method}.weighting"
         own = [run for run in runs if run["method"] == method]
-        for weight in settings_of(own, key.replace("__", "."))[1:]:
-            what = f"{METHODS[method]} at λ = {weight}"
-            new, old = {"method": method, key: weight}, {"method": method, key: "0.0"}
-            lines += [change(runs, what, name, new, old) for name in ("final_accuracy", "gap", "ece")]
-            lines.append(ratio(runs, what, "squared_curvature", "mean R²", new, old))
+        old = {"method": method, weight: "0.0"}
+        for kind, text in (("constant", "at λ ="), ("balanced", "with λ found by gradients, their ratio")):
+            for size in settings_of([run for run in own if label_of(run, weighting) == kind], weight):
+                new = {"method": method, weighting: kind, weight: size}
+                if size != "0.0":
+                    what = f"{METHODS[method]} {text} {size}"
+                    lines.append(change(runs, what, ["final_accuracy", "gap", "ece"], new, old))
+                    lines.append(ratio(runs, what, "squared_curvature", "mean R²", new, old))
     return lines
 
 
 def of_approximations(runs: Runs) -> list[str]:
-    """Compare fewer points with all, structure by structure, and each structure with the full Cholesky factor."""
-    structure, points = "methods__ndm__structure", "methods__ndm__points"
+    """Compare less frequent curvature and fewer points with all, and each structure with the full Cholesky factor."""
+    structure, points, every = (f"methods.ndm.{name}" for name in ("structure", "points", "curv_every"))
     lines = []
-    names = list(dict.fromkeys(label_of(run, structure.replace("__", ".")) for run in runs))
-    exact = "–"
+    names = list(dict.fromkeys(label_of(run, structure) for run in runs))
     for name in names:
-        for few in settings_of(runs, points.replace("__", ".")):
-            if few != exact:
-                new, old = {structure: name, points: few}, {structure: name, points: exact}
-                lines += _cost(runs, f"{name}: {few} points in place of all", new, old)
+        exact = {structure: name, points: MISSING, every: "1"}
+        for new in ({points: few, every: "1"} for few in settings_of(runs, points) if few != MISSING):
+            lines += _cost(runs, f"{name}, {new[points]} points in place of all", {structure: name, **new}, exact)
+        for new in ({points: MISSING, every: k} for k in settings_of(runs, every) if k != "1"):
+            lines += _cost(runs, f"{name}, curvature at every {new[every]}th step", {structure: name, **new}, exact)
     for name in names:
         if name != "cholesky":
-            new, old = {structure: name, points: exact}, {structure: "cholesky", points: exact}
+            new, old = ({structure: one, points: MISSING, every: "1"} for one in (name, "cholesky"))
             lines += _cost(runs, f"{name} in place of cholesky", new, old)
     return lines
 
 
 def _cost(runs: Runs, what: str, new: dict[str, str], old: dict[str, str]) -> list[str]:
     return [
-        change(runs, what, "final_accuracy", new, old),
+        change(runs, what, ["final_accuracy"], new, old),
         ratio(runs, what, "train_seconds", "training seconds", new, old),
     ]
 
@@ -206,14 +209,17 @@ def section(claim: Claim, folder: Path) -> str:
     runs = report.load_results([folder])
     by = ("task", "method", *(key for key in varying_settings(runs)))
     table = summary(runs, [EXTRA.get(key) or COLUMNS[key] for key in claim.columns], by)
-    lines = [line if line.startswith("**") else f"- {line[0].upper()}{line[1:]}" for line in claim.sentences(runs)]
+    lines = [
+        f"\n{line}\n" if line.startswith("**") else f"- {line[0].upper()}{line[1:]}" for line in claim.sentences(runs)
+    ]
     return f"## {claim.title}\n\n{claim.question}\n\n{table.to_markdown()}\n" + "\n".join(lines) + "\n"
 
 
 def page(runs: Path) -> str:
     """Return the whole page."""
     parts = [section(claim, runs / claim.folder) for claim in CLAIMS if (runs / claim.folder).is_dir()]
-    judged = sum(part.count("chance would explain") + part.count("seeds could show") for part in parts)
+    lines = [line for part in parts for line in part.splitlines() if line.startswith("- ")]
+    judged = sum(line.count(" ± ") + line.count("(times ") for line in lines)
     head = (
         "# The paper's claims, tested\n\n"
         "Mean ± standard deviation over seeds; settings were chosen on other seeds and held-out training data "

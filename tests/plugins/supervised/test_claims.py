@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ndm_apps.plugins.supervised.claims import change_sentence, paired_difference, ratio_sentence
+from ndm_apps.plugins.supervised.claims import Change, changes_sentence, paired_difference, ratio_sentence
 
 
 def by_seed(*values):
@@ -34,15 +34,25 @@ def test_one_seed_is_no_comparison():
 
 
 @pytest.mark.parametrize(
-    ("better", "word"), [("higher", "a loss"), ("lower", "an improvement"), ("", "a change")], ids=str
+    ("better", "word"), [("higher", "a loss in"), ("lower", "an improvement in"), ("", "a change in")]
 )
 def test_a_clear_change_is_called_by_its_direction(better, word):
     found = paired_difference(by_seed(0.50, 0.51, 0.52), by_seed(0.90, 0.91, 0.93))
-    sentence = change_sentence("it", "the score", found, better=better)
-    assert f"{word} beyond what chance would explain" in sentence and "by -0.4" in sentence
+    assert changes_sentence("it", [Change("the score", found, better)]) == f"it: {word} the score (-0.4033 ± 0.0058)."
 
 
-def test_identical_runs_show_no_effect():
-    same = by_seed(0.5, 0.6, 0.7)
-    assert "no effect that 3 seeds could show" in change_sentence("it", "the score", paired_difference(same, same))
-    assert ratio_sentence("it", "time", same, same).startswith("it multiplies time by 1.00 (1.00 to 1.00): no effect")
+def test_what_is_shown_comes_first_and_what_is_not_shown_is_said_to_be_unknown():
+    same, clear = by_seed(0.5, 0.6, 0.7), by_seed(0.9, 1.01, 1.1)
+    unclear = Change("accuracy", paired_difference(same, same), "higher")
+    shown = Change("loss", paired_difference(clear, same), "higher", " nats", 10)
+    sentence = changes_sentence("it", [unclear, shown])
+    assert sentence.startswith("it: an improvement in loss (+4.033 ± 0.058 nats); no effect that 3 seeds could show on")
+    assert sentence.endswith("on accuracy (+0.0000 ± 0.0000).")
+
+
+def test_a_ratio_is_geometric():
+    sentence = ratio_sentence("it", "time", by_seed(1.0, 2.0, 4.0), by_seed(2.0, 4.0, 8.0))
+    assert sentence == "it: an improvement in time (times 0.50, 0.50 to 0.50)."
+    assert "no effect that 2 seeds could show on time" in ratio_sentence(
+        "it", "time", by_seed(1.0, 3.0), by_seed(2.0, 2.0)
+    )

@@ -28,9 +28,17 @@ def config_of(method, *more):
     return load_config("claims/generalisation", [f"method={method}", *FAST, *settings, *more])
 
 
-@pytest.mark.parametrize("method", PLUGIN.methods)
-def test_every_method_runs_to_a_complete_result_and_repeats_bit_for_bit_after_a_resume(tmp_path, method, monkeypatch):
-    config = config_of(method, "checkpoint_every=5")
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        *((method, []) for method in PLUGIN.methods),
+        ("ndm", ["methods.ndm.weighting=balanced", "methods.ndm.curv_every=3"]),
+    ],
+)
+def test_every_method_runs_to_a_complete_result_and_repeats_bit_for_bit_after_a_resume(
+    tmp_path, method, more, monkeypatch
+):
+    config = config_of(method, "checkpoint_every=5", *more)
     execute(config, tmp_path / "whole", track=False)
     whole = json.loads((tmp_path / "whole" / "result.json").read_text(), parse_constant=pytest.fail)
     for name in ("final_accuracy", "train_accuracy", "noise_accuracy", "fgsm_accuracy", "pgd_accuracy", "ece", "brier"):
@@ -63,11 +71,14 @@ def test_every_method_runs_to_a_complete_result_and_repeats_bit_for_bit_after_a_
         assert torch.equal(first, second)
 
 
-def test_a_run_ends_with_a_model_that_answers_as_it_was_scored(tmp_path):
+@pytest.mark.parametrize(
+    ("method", "more"), [("ndm_plain", ["methods.ndm_plain.mixing=false"]), ("mlp_spectral_norm", [])]
+)
+def test_a_run_ends_with_a_model_that_can_be_exported_and_answers_the_same(tmp_path, method, more):
     from ndm_apps.plugins.base import RunContext, resolve
     from ndm_apps.run_files import MetricsLog, RunCheckpoint
 
-    config = config_of("mlp_spectral_norm")
+    config = config_of(method, *more)
     log = MetricsLog(tmp_path / "metrics.jsonl")
     context = RunContext(seed=0, device="cpu", dtype="float32", evaluate="test", log=log.log,
                          progress=lambda *_: None, checkpoint=RunCheckpoint(tmp_path / "state", 0, log))  # fmt: skip

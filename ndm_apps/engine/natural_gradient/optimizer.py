@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ndm_apps.engine.forward_pass import ForwardPass, Watched, outputs_of, random_state
-from ndm_apps.engine.kronecker import KroneckerBlocks, LayerPass
-from ndm_apps.engine.output_metric import MetricName, output_metric
-from ndm_apps.engine.pullback import Pullback, conjugate_gradient, flat, place, shaped
-from ndm_apps.engine.trust_region import QuadraticModel, damping_factor
+from ndm_apps.engine.natural_gradient.forward_pass import ForwardPass, Watched, outputs_of, random_state
+from ndm_apps.engine.natural_gradient.kronecker import KroneckerBlocks, LayerPass
+from ndm_apps.engine.natural_gradient.output_metric import MetricName, output_metric
+from ndm_apps.engine.natural_gradient.products import Pullback, conjugate_gradient, flat, place, shaped
+from ndm_apps.engine.natural_gradient.trust_region import QuadraticModel, damping_factor
 
 __all__ = ["NaturalGradient"]
 
-_Push = Callable[[Tensor], Sequence[Tensor]]
+_Push = Callable[[list[Tensor]], Sequence[Tensor]]
 
 # Of the damping at the start. A mini-batch agrees with a model of itself too easily: without the lower bound, damping
 # goes to nothing, and steps to where other samples change the most.
@@ -26,42 +26,44 @@ _DAMPING_RANGE = (1e-4, 1e8)
 
 
 class NaturalGradient(torch.optim.Optimizer):
-    r"""Gradient descent preconditioned by a metric on parameters, in a trust region that needs no tuning.
+    r"""Gradient descent preconditioned by a metric on parameters, in a trust region.
 
     The metric is the pull-back of one on the model's outputs f, and of those learned in the network on its layers' z:
 
     .. math:: G = E\Big[ J_f^\top H(f)\, J_f + w \sum_l J_{z_l}^\top g_l(z_l)\, J_{z_l} \Big],
         \qquad \Delta = -(G + \gamma)^{-1} \nabla L.
 
-    ``"kfac"`` solves with Kronecker-factored blocks (see :class:`~ndm_apps.engine.kronecker.KroneckerBlocks`), ``"cg"``
+    ``"kfac"`` solves with Kronecker-factored blocks (see :class:`~.kronecker.KroneckerBlocks`), ``"cg"``
     with products only, by conjugate gradients that start from the last solution. The step is :math:`\eta\, \alpha
     \Delta`, where :math:`\alpha` minimises the quadratic model :math:`\nabla L \cdot \delta + \delta^\top (G + \gamma)
-    \delta / 2` on the mini-batch along :math:`\Delta`, with G exact. One more forward pass then tells by how much the
-    loss has really changed, without the targets: for outputs that are natural parameters of the likelihood,
+    \delta / 2` on the mini-batch along :math:`\Delta`, with G itself and not its blocks (one forward pass, for
+    :math:`J \Delta` by a difference). One more forward pass tells by how much the loss has really changed, without
+    the targets: for outputs that are natural parameters of the likelihood,
 
     .. math:: L(f + \Delta f) - L(f) = \nabla_f L \cdot \Delta f + E\, \mathrm{KL}(p_f \| p_{f + \Delta f}).
 
-    The damping :math:`\gamma` falls where the quadratic model was good and rises where it was not (Levenberg and
-    Marquardt); a step that raises the mini-batch's loss is taken back.
+    The damping :math:`\gamma` falls where the quadratic model was good, but not below 1e-4 of its start, and
+    rises where it was not (Levenberg and Marquardt); a step that raises the mini-batch's loss is taken back.
 
     It is a drop-in optimiser: hooks observe the forward passes of the model in training mode, one for each step. The
     loss is the mean over the batch of the negative log-likelihood that ``metric`` names (half the squared distance for
     ``"gaussian"``, ``cross_entropy`` for ``"categorical"``), with any further terms. Parameters that the values do not
-    depend on, such as those of the metrics themselves, take the steps of Adam.
+    depend on, such as those of the metrics themselves, take the steps of Adam; with ``"kfac"``, those outside linear
+    layers have a diagonal block.
 
     Parameters
     ----------
     model
         The module whose parameters are trained. It returns its outputs, (batch, ..., o), or a tuple that starts with
-        them. Its operations have forward-mode derivatives (``"kfac"``) or second derivatives (``"cg"``). Layers that
-        draw at random draw anew in each of the passes above.
+        them; ``"cg"`` differentiates it twice. Layers that draw from torch's generators draw the same in each of the
+        passes above, and buffers such as running means are left alone.
     lr
-        :math:`\eta`, 1 for the whole step to the minimum of the quadratic model.
+        :math:`\eta`: 1 goes to the minimum of the quadratic model, less is better where mini-batches are small.
     params
         Parameters or groups of them, as of any optimiser; a group has its own ``lr``, ``damping`` and ``momentum``.
         All of the model's if not given.
     method
-        ``"kfac"``, at about the price of Adam, or ``"cg"``, exact on the mini-batch.
+        ``"kfac"``, or ``"cg"``, whose metric is exact on the mini-batch and whose steps cost more.
     metric
         On the outputs: ``"gaussian"``, ``"categorical"``, or a function f -> H(f), (..., o) -> (..., o, o).
     learned
@@ -70,10 +72,13 @@ class NaturalGradient(torch.optim.Optimizer):
         Weight of the last direction in the next one, in [0, 1).
     damping
         :math:`\gamma` at the start; 0 stays 0.
-    samples, decay, refresh
-        Of the Kronecker factors.
-    every
-        Observe one forward pass in so many for the Kronecker factors.
+    samples
+        Random cotangents for each observation of the Kronecker factors, one backward pass each; None for exact ones, at
+        one backward pass per output.
+    decay
+        Weight of the past in the moving averages of the Kronecker factors, in [0, 1).
+    every, refresh
+        One forward pass in ``every`` is observed, and one observation in ``refresh`` (more at first) decomposes.
     iterations, tolerance
         At most so many conjugate-gradient iterations, fewer where the relative residual is this small.
     fallback
@@ -117,9 +122,9 @@ class NaturalGradient(torch.optim.Optimizer):
         momentum: float = 0.5,
         damping: float = 0.1,
         samples: int | None = 1,
-        decay: float = 0.9,
+        decay: float = 0.8,
         refresh: int = 5,
-        every: int = 2,
+        every: int = 4,
         iterations: int = 20,
         tolerance: float = 1e-2,
         fallback: float = 1e-3,
@@ -249,7 +254,7 @@ class NaturalGradient(torch.optim.Optimizer):
             tolerance=self._tolerance,
         )
         self._kept["solution"] = solution
-        return reached, solution, lambda v: pullback.push(shaped(v, reached))
+        return reached, solution, pullback.push
 
     def _move(
         self,
@@ -263,18 +268,23 @@ class NaturalGradient(torch.optim.Optimizer):
         rates, momenta = [group["lr"] for group in groups], [group["momentum"] for group in groups]
         if any(momenta):
             kept = self._recall("direction", direction)
-            direction = self._kept["direction"] = kept.mul_(_spread(momenta, parameters)).add_(direction)
+            direction = self._kept["direction"] = direction + _spread(momenta, parameters) * kept
         rate = max(rates)
         if min(rates) < rate:
             direction = direction * _spread([r / rate for r in rates], parameters)
         start = flat(parameters)
-        model = self._quadratic_model(forward, parameters, direction, push, groups)
-        t = rate * model.minimum
+        try:
+            model = self._quadratic_model(forward, parameters, direction, push, groups)
+            t = rate * model.minimum
+            place(parameters, torch.sub(start, direction, alpha=t))
+            ratio = model.reduction_ratio(t, forward.loss_change().item())
+        except BaseException:
+            place(parameters, start)
+            self._kept.clear()
+            raise
         if t == 0:
             self._kept.clear()
             return
-        place(parameters, start - t * direction)
-        ratio = model.reduction_ratio(t, forward.loss_change().item())
         if ratio > 0:
             self._length = t
         else:
@@ -298,18 +308,19 @@ class NaturalGradient(torch.optim.Optimizer):
     ) -> QuadraticModel:
         """Return the model of the loss along the direction."""
         decline = direction.dot(flat(p.grad for p in parameters))
-        if not decline.isfinite():
-            named = [(name, p.grad) for name, p in self._watched.model.named_parameters() if p.grad is not None]
-            bad = [name for name, gradient in named if not gradient.isfinite().all()]
-            raise ValueError(f"gradients must be finite, got others for {bad}" if bad else "the step is not finite")
         damping = direction.dot(_spread([group["damping"] for group in groups], parameters) * direction)
-        pushed = push(direction)
+        pushed = push(shaped(direction, parameters))
         lengths = [
             (metric.product(value, v) * v).sum() / len(value)
             for (value, metric), v in zip(forward.values, pushed, strict=True)
         ]
         reach = (forward.slope * pushed[0]).sum()
-        return QuadraticModel(*torch.stack([decline, lengths[0], sum(lengths, damping), reach]).tolist())
+        model = QuadraticModel(*torch.stack([decline, lengths[0], sum(lengths, damping), reach]).tolist())
+        if not math.isfinite(model.decline):
+            named = [(name, p.grad) for name, p in self._watched.model.named_parameters() if p.grad is not None]
+            bad = [name for name, gradient in named if not gradient.isfinite().all()]
+            raise ValueError(f"gradients must be finite, got others for {bad}" if bad else "the step is not finite")
+        return model
 
     def _adam(self, parameter: Tensor) -> None:
         """Make a step of Adam, for a parameter that no metric measures."""
@@ -322,18 +333,20 @@ class NaturalGradient(torch.optim.Optimizer):
         parameter.addcdiv_(mean, scale, value=-self._fallback / (1 - 0.9 ** state["steps"]))
 
     def _begin(self, module: nn.Module, inputs: Any) -> None:
-        self._passes.clear()
-        self._before = random_state(self._device)
+        if self._watching:
+            self._passes.clear()
+            self._before = random_state(self._device)
 
     def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if self._watching and self._watched.model.training and output.requires_grad and isinstance(layer, nn.Linear):
             self._passes.append(LayerPass(layer, inputs[0].detach(), output))
 
     def _observe(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> None:
-        passes = list(self._passes)
-        self._passes.clear()
+        if not (self._watching and module.training):
+            return
+        passes, self._passes = self._passes, []
         outputs = outputs_of(result)
-        if not (self._watching and module.training and outputs.requires_grad and outputs.numel()):
+        if not outputs.requires_grad or not outputs.numel():
             return
         drawn = not torch.equal(self._before, random_state(self._device))
         self._forward = ForwardPass(self._watched, arguments, keywords, result, self._before if drawn else None)

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from ndm_apps.engine.output_metric import constant_metric, output_metric
-from ndm_apps.engine.pullback import Pullback, Value, conjugate_gradient
+from ndm_apps.engine.natural_gradient.output_metric import constant_metric, output_metric
+from ndm_apps.engine.natural_gradient.products import Pullback, Value, conjugate_gradient
 
 
 def points(n, *shape, seed=1):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ndm_apps.engine.output_metric import OutputMetric, constant_metric
-from ndm_apps.engine.pullback import Value, flat, place
+from ndm_apps.engine.natural_gradient.output_metric import OutputMetric, constant_metric
+from ndm_apps.engine.natural_gradient.products import Value
 
 __all__ = ["ForwardPass", "Watched", "outputs_of", "random_state"]
 
@@ -87,19 +87,15 @@ class ForwardPass:
             _set_random_state(self._random_state, device)
             return self._watched.call(self._arguments, self._keywords)
 
-    def push(self, parameters: list[Tensor], tangent: Tensor, size: float) -> list[Tensor]:
-        """Return the derivatives of the values along a tangent of the parameters, flat, by a difference.
+    def push(self, parameters: list[Tensor], tangents: list[Tensor], size: float) -> list[Tensor]:
+        """Return the derivatives of the values along tangents of the parameters, by a difference; these stay displaced.
 
-        ``size`` is the multiple of the tangent on the scale of which the values change; the difference is over a small
+        ``size`` is the multiple of the tangents on the scale of which the values change; the difference is over a small
         part of it.
         """
-        step = size * float(torch.finfo(tangent.dtype).eps) ** (1 / 3)
-        start = flat(parameters)
-        place(parameters, start + step * tangent)
-        try:
-            moved = self._watched.values(self.again())
-        finally:
-            place(parameters, start)
+        step = size * float(torch.finfo(tangents[0].dtype).eps) ** (1 / 3)
+        torch._foreach_add_(parameters, tangents, alpha=step)
+        moved = self._watched.values(self.again())
         return [(new.value - old.value).div_(step) for new, old in zip(moved, self.values, strict=True)]
 
     def loss_change(self) -> Tensor:

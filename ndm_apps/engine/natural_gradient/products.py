@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ndm_apps.engine.output_metric import OutputMetric
+from ndm_apps.engine.natural_gradient.output_metric import OutputMetric
 
 __all__ = ["Pullback", "Value", "conjugate_gradient", "flat", "place", "shaped"]
 
@@ -48,7 +48,7 @@ class Pullback:
 
     Examples
     --------
-    >>> from ndm_apps.engine.output_metric import output_metric
+    >>> from ndm_apps.engine.natural_gradient.output_metric import output_metric
     >>> weight = torch.tensor([2.0], requires_grad=True)
     >>> x = torch.tensor([[1.0], [3.0]])
     >>> Pullback([Value(weight * x, output_metric("gaussian"))], [weight]).product([torch.ones(1)])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ndm_apps.engine.pullback import Value
+from ndm_apps.engine.natural_gradient.products import Value
 
 __all__ = ["KroneckerBlocks", "LayerPass"]
 
