@@ -17,6 +17,10 @@ def test_tables_are_those_on_disk(table):
     assert (ROOT / table).read_text().strip() in README
 
 
+def test_the_table_of_curvature_is_that_on_disk():
+    assert (ROOT / "results/geometry/curvature.md").read_text().split("\n\n")[1].strip() in README
+
+
 def test_links_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links and all((ROOT / link).exists() for link in links if not link.startswith("https://"))

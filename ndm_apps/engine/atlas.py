@@ -306,7 +306,7 @@ class Atlas(nn.Module):
         if frozen is not None and self.factory is not None:
             missing = len(frozen) - len(self)
             del self.charts[len(frozen) :]
-            self.charts.extend(self.factory() for _ in range(missing))
+            self.charts.extend(self.factory().to(self.frozen.device) for _ in range(missing))
             self.frozen = torch.cat([self.frozen[: len(frozen)], self.frozen.new_zeros(max(missing, 0))])
         before = self.frozen.tolist()
         super()._load_from_state_dict(state_dict, prefix, *rest)

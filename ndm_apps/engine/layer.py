@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ndm_apps.engine.coordinates import CoordinateMap
-from ndm_apps.engine.metric_net import MetricNet
-from ndm_apps.engine.pulled_back import PulledBackMetric, value_and_jacobian
-from ndm_apps.geometry import Metric, log_volume_element, scalar_curvature
+from ndm_apps.engine.pulled_back import log_volume, value_and_jacobian
+from ndm_apps.geometry import Metric, scalar_curvature
 
 __all__ = ["Geometry", "ManifoldLayer"]
 
@@ -70,9 +69,7 @@ class Geometry:
     @cached_property
     def log_volume(self) -> Float[Tensor, "*batch"]:
         r"""Logarithm of the volume element, :math:`\log \sqrt{\det g}`."""
-        if isinstance(self.metric, MetricNet | PulledBackMetric):
-            return self.metric.log_volume(self.point)
-        return log_volume_element(self.metric, self.point)
+        return log_volume(self.metric, self.point)
 
     @cached_property
     def curvature(self) -> Float[Tensor, "*batch"]:
@@ -126,6 +123,7 @@ class ManifoldLayer(nn.Module):
     --------
     >>> import torch
     >>> from ndm_apps.engine.coordinates import Affine
+    >>> from ndm_apps.engine.metric_net import MetricNet
     >>> z, geometry = ManifoldLayer(Affine(2), MetricNet(2))(torch.zeros(5, 2))
     >>> geometry.g.shape, geometry.curvature.shape
     (torch.Size([5, 2, 2]), torch.Size([5]))

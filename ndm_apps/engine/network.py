@@ -180,14 +180,23 @@ class NDM(nn.Module):
         >>> NDM(4, head=3).global_metric()(torch.zeros(5, 4)).shape
         torch.Size([5, 4, 4])
         """
-        layers = list(self._layers())
-        carriers = [number for number, layer in enumerate(layers) if layer.metric is not None]
-        if not -len(carriers) <= carrier < len(carriers):
-            raise ValueError(f"carrier must be one of the {len(carriers)} layers with a metric, got {carrier}")
-        number = carriers[carrier]
-        metric = layers[number].metric
-        assert metric is not None
-        return PulledBackMetric(metric, [layer.coordinates for layer in layers[: number + 1]])
+        number, metric = self.carrier(carrier)
+        return PulledBackMetric(metric, [layer.coordinates for layer in self._layers()][: number + 1])
+
+    def carrier(self, carrier: int = -1) -> tuple[int, nn.Module]:
+        """Return which layer is one of those that carry a metric, counted from 0 among all layers, and its metric.
+
+        Parameters and errors are those of :meth:`global_metric`.
+
+        Examples
+        --------
+        >>> NDM(4, head=3, depth=3, metric_layers=[1]).carrier()[0]
+        1
+        """
+        found = [(number, layer.metric) for number, layer in enumerate(self._layers()) if layer.metric is not None]
+        if not -len(found) <= carrier < len(found):
+            raise ValueError(f"carrier must be one of the {len(found)} layers with a metric, got {carrier}")
+        return found[carrier]
 
     def _layers(self) -> Iterable[ManifoldLayer]:
         return cast(Iterable[ManifoldLayer], self.layers)

@@ -49,6 +49,8 @@ from ndm_apps.geometry.operators import hessian as hessian
 from ndm_apps.geometry.operators import laplacian as laplacian
 from ndm_apps.geometry.randers import Randers as Randers
 from ndm_apps.geometry.randers import zermelo as zermelo
+from ndm_apps.geometry.relaxation import Relaxed as Relaxed
+from ndm_apps.geometry.relaxation import relaxed_geodesic as relaxed_geodesic
 from ndm_apps.geometry.scalar import HasCurvatureEstimates as HasCurvatureEstimates
 from ndm_apps.geometry.scalar import mean_square_curvature as mean_square_curvature
 from ndm_apps.geometry.scalar import scalar_curvature as scalar_curvature

@@ -47,6 +47,7 @@ class Sphere(IsotropicMetric):
     r"""Sphere S^n in the stereographic chart, :math:`g = 4 r^2 / (1 + |x|^2)^2 \, I`; all of it but one pole."""
 
     def __init__(self, n: int, radius: float = 1.0) -> None:
+        _check_radius(radius)
         self.n, self.radius = n, radius
 
     def __call__(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
@@ -78,12 +79,15 @@ class Hyperbolic(IsotropicMetric):
     def __init__(self, n: int, radius: float = 1.0, model: Literal["ball", "half_space"] = "ball") -> None:
         if model not in ("ball", "half_space"):
             raise ValueError(f"model must be 'ball' or 'half_space', got {model!r}")
+        _check_radius(radius)
         self.n, self.radius, self.model = n, radius, model
 
     def __call__(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n n"]:
         """Metric at the points ``x``."""
-        scale = 2 / (1 - _square(x)) if self.model == "ball" else 1 / x[..., -1]
-        return _scaled_identity((self.radius * scale) ** 2, self.n)
+        height = (1 - _square(x)) / 2 if self.model == "ball" else x[..., -1]
+        # Beyond the edge the formulas give a mirror image of the space, which geodesics must not jump into.
+        height = torch.where(height > 0, height, torch.nan)
+        return _scaled_identity((self.radius / height) ** 2, self.n)
 
     def sectional_curvature(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
         """Minus one over the squared radius."""
@@ -138,7 +142,7 @@ class Ellipsoid(IsotropicMetric):
     n = 2
 
     def __init__(self, axes: Sequence[float] = (1.0, 1.5, 0.7)) -> None:
-        if len(axes) != 3 or min(axes) <= 0:
+        if len(axes) != 3 or not all(axis > 0 for axis in axes):
             raise ValueError(f"axes must be three positive numbers, got {tuple(axes)}")
         self.axes = tuple(axes)
 
@@ -288,6 +292,11 @@ def pullback(metric: Metric, chart: Callable[[Tensor], Tensor]) -> Metric:
         return transposed @ metric(chart(x)) @ transposed.mT
 
     return pulled
+
+
+def _check_radius(radius: float) -> None:
+    if not radius > 0:
+        raise ValueError(f"radius must be positive, got {radius!r}")
 
 
 def _length(x: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ndm_apps.geometry.differentiable import check_differentiable
+
 Dictionary: TypeAlias = Callable[[Tensor], Tensor]
 
 
@@ -64,7 +66,7 @@ def polynomials(x: Float[Tensor, "points n"], degree: int, angles: Sequence[int]
         raise ValueError(f"degree must be an integer, at least 0, got {degree!r}")
     if not set(angles) <= set(range(n)):
         raise ValueError(f"angles must be indices of coordinates, 0 to {n - 1}, got {tuple(angles)}")
-    spread = x.std(0, correction=0)
+    spread = (x - x.mean(0)).square().mean(0).sqrt()
     angle = torch.tensor([i in angles for i in range(n)], device=x.device)
     return Polynomials(
         torch.tensor(list(_table(n, degree, angles)), device=x.device),
@@ -82,19 +84,20 @@ def checked_dictionary(
     Raises
     ------
     ValueError
-        If an argument is not what it should be, the points are fewer than twice the functions, or some combination of
-        the functions vanishes on all of them.
+        If an argument is not what it should be, the points are not more than twice the functions, or some combination
+        of the functions vanishes on all of them.
     """
     chosen = polynomials(x, degree, angles) if dictionary is None else dictionary
     phi = chosen(x)
-    if not isinstance(phi, Tensor) or phi.shape[:-1] != x.shape[:-1]:
+    if not isinstance(phi, Tensor) or phi.shape[:-1] != x.shape[:-1] or phi.numel() == 0 < len(x):
         got = tuple(phi.shape) if isinstance(phi, Tensor) else type(phi).__name__
         raise ValueError(f"dictionary must map (..., n) to (..., functions), got {got} from {tuple(x.shape)}")
     functions = phi.shape[-1]
-    if len(x) < 2 * functions:
-        raise ValueError(f"x must hold at least {2 * functions} points for {functions} functions, got {len(x)}")
+    if len(x) <= 2 * functions:
+        raise ValueError(f"x must hold at least {2 * functions + 1} points for {functions} functions, got {len(x)}")
     if not bool(independent(torch.nn.functional.normalize(phi.double(), dim=0), torch.finfo(x.dtype).eps).all()):
         raise ValueError("x must lie in general position: on these points some functions of the dictionary coincide")
+    check_differentiable(chosen, "dictionary(x)", x)
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Whether torch's derivatives of a metric are those of its values.
+"""Whether torch's derivatives of a metric, or of another field, are those of its values.
 
 A metric that leaves torch on the way, by ``detach``, ``no_grad``, ``tolist`` or numpy, may have derivatives zero
 without any error, and then its curvature is a silent zero. Some operations have wrong derivatives in torch itself: in
@@ -17,23 +17,23 @@ from torch import Tensor
 
 # Steps of the central differences: the second pair tells whether the first can be believed.
 _STENCIL = (0.0, 1.0, -1.0, 0.5, -0.5)
-# Metrics that passed: each object is inspected once, near one point, whatever the batch and however often it is used.
+# Fields that passed: each object is inspected once, near one point, whatever the batch and however often it is used.
 _passed: WeakSet[Callable[[Tensor], Tensor]] = WeakSet()
 
 
 @torch.no_grad()
-def check_differentiable(metric: Callable[[Tensor], Tensor], name: str, x: Tensor) -> None:
-    """Raise ValueError unless torch can differentiate a metric twice near the first of the points ``x``, and does so.
+def check_differentiable(field: Callable[[Tensor], Tensor], name: str, x: Tensor) -> None:
+    """Raise ValueError unless torch can differentiate a field twice near the first of the points ``x``, and does so.
 
-    A constant metric passes, since its values do not change either. So does what differences cannot decide: points at
+    A constant field passes, since its values do not change either. So does what differences cannot decide: points at
     the edge of the chart, kinks, noise, changes in the last few digits.
 
     Parameters
     ----------
-    metric : callable
-        ``(..., n) -> (..., n, n)``, known to return a metric at ``x``.
+    field : callable
+        From points ``(..., n)`` to tensors of any shape ``(..., *)``, known to return one at ``x``.
     name : str
-        What the message calls the points.
+        What the message calls it.
     x : Tensor
         Shape ``(..., n)``.
 
@@ -42,7 +42,7 @@ def check_differentiable(metric: Callable[[Tensor], Tensor], name: str, x: Tenso
     ValueError
         Saying which derivative is wrong, what it is and what the values say; or the error that torch raised.
     """
-    if x.numel() == 0 or _has_passed(metric):
+    if x.numel() == 0 or _has_passed(field):
         return
     point = x.detach().reshape(-1, x.shape[-1])[:1]
     reach = 1 + point.abs().max()
@@ -52,46 +52,46 @@ def check_differentiable(metric: Callable[[Tensor], Tensor], name: str, x: Tenso
     step = torch.finfo(x.dtype).eps ** (1 / 3) * reach
     offsets = step * torch.tensor(_STENCIL, dtype=x.dtype, device=x.device).unsqueeze(-1) * direction
     try:
-        jet = _forward(metric, (offsets.unsqueeze(-2) + pair).flatten(0, 1), direction)
-        reverse = torch.func.grad(lambda y: _trace(metric(y)).sum())(pair) @ direction
+        jet = _forward(field, (offsets.unsqueeze(-2) + pair).flatten(0, 1), direction)
+        reverse = torch.func.grad(lambda y: _total(field(y)).sum())(pair) @ direction
     except Exception as reason:
-        if _is_differentiable_at(metric, point, direction):
+        if _is_differentiable_at(field, point, direction):
             return  # it is the neighbours that are not on the chart
-        raise ValueError(f"metric({name}) must be differentiable twice by torch.func, got: {reason}") from reason
+        raise ValueError(f"{name} must be differentiable twice by torch.func, got: {reason}") from reason
     values, first, second = (torch.unflatten(t, 0, (len(_STENCIL), 2)) for t in jet)
     rounding = 100 * torch.finfo(x.dtype).eps * _size(values[0]) / step
     believed, slack = _differences(values, step)
     _compare(name, "first", first[0], believed, slack + rounding)
-    _compare(name, "reverse-mode", reverse, _trace(believed), slack + rounding)
+    _compare(name, "reverse-mode", reverse, _total(believed), slack + rounding)
     believed, slack = _differences(first, step)
     _compare(name, "second", second[0], believed, slack + rounding)
     with suppress(TypeError):  # what cannot be hashed or referred to weakly is inspected every time
-        _passed.add(metric)
+        _passed.add(field)
 
 
-def _has_passed(metric: Callable[[Tensor], Tensor]) -> bool:
+def _has_passed(field: Callable[[Tensor], Tensor]) -> bool:
     try:
-        return metric in _passed
+        return field in _passed
     except TypeError:
         return False
 
 
-def _forward(metric: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _forward(field: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Value, first and second derivative along a direction."""
     u = direction.expand_as(x).clone()
 
     def once(y: Tensor) -> tuple[Tensor, Tensor]:
-        value, derivative = torch.func.jvp(metric, (y,), (u,))  # type: ignore[misc]
+        value, derivative = torch.func.jvp(field, (y,), (u,))  # type: ignore[misc]
         return value, derivative
 
     (value, first), (_, second) = torch.func.jvp(once, (x,), (u,))  # type: ignore[misc]
     return value, first, second
 
 
-def _is_differentiable_at(metric: Callable[[Tensor], Tensor], point: Tensor, direction: Tensor) -> bool:
+def _is_differentiable_at(field: Callable[[Tensor], Tensor], point: Tensor, direction: Tensor) -> bool:
     try:
-        _forward(metric, point, direction)
-        torch.func.grad(lambda y: metric(y).sum())(point)
+        _forward(field, point, direction)
+        torch.func.grad(lambda y: field(y).sum())(point)
     except Exception:
         return False
     return True
@@ -110,7 +110,7 @@ def _compare(name: str, which: str, claimed: Tensor, believed: Tensor, slack: Te
     if bool(wrong.any()):
         got, expected = (float(_size(t)[wrong][0]) for t in (claimed, believed))
         raise ValueError(
-            f"metric({name}) must be differentiable by torch.func, got a {which} derivative of size {got:.3g} where "
+            f"{name} must be differentiable by torch.func, got a {which} derivative of size {got:.3g} where "
             f"its values say {expected:.3g}: something in it is detached, under no_grad, computed outside torch, or an "
             "operation whose derivative torch has wrong"
         )
@@ -122,6 +122,8 @@ def _size(t: Tensor) -> Tensor:
     return size
 
 
-def _trace(g: Tensor) -> Tensor:
-    trace: Tensor = g.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return trace
+def _total(t: Tensor) -> Tensor:
+    """Sum of what stands at each point, scaled so as never to exceed its length."""
+    entries = t.reshape(len(t), -1)
+    total: Tensor = entries.sum(-1) / entries.shape[-1] ** 0.5
+    return total

@@ -223,7 +223,7 @@ class _Search:
             step = factor.solve(self.gradient)
             # Twice the decrease that the quadratic model promises.
             promise = (self.gradient * step).sum(dim=(-2, -1))
-            rest = which & factor.positive & (promise <= tolerance * self.energy)
+            rest = which & factor.positive & (promise <= _rounding(self.curve).clamp(min=tolerance) * self.energy)
             # A step has paid if it left a quarter of the error at most.
             going = going & (promise > floor * self.energy) & (promise <= last / 16)
             if not bool(going.any()):
@@ -236,6 +236,14 @@ class _Search:
             self.gradient = torch.where(going[:, None, None], gradient, self.gradient)
             self.energy = torch.where(going, energy, self.energy)
             moved = moved | going
+
+
+def _rounding(curve: Float[Tensor, "P N+1 n"]) -> Float[Tensor, " P"]:
+    """Share of the energy that rounding the nodes may add, at most 1e-4: what is left to gain where ends are close."""
+    chord = torch.linalg.vector_norm(chords(curve)[1], dim=-1)
+    digit = 2 * torch.finfo(curve.dtype).eps * curve.abs().amax(dim=(-2, -1))
+    share: Tensor = (digit / chord.mean(-1).clamp(min=torch.finfo(curve.dtype).tiny)).square().clamp(max=1e-4)
+    return share
 
 
 @torch.no_grad()

@@ -94,9 +94,8 @@ def exp_map(
     tensor([1., 0.], dtype=torch.float64)
     """
     flow = geodesic_flow(metric, x, v, steps, tolerance)
-    if steps is None:
-        reason = f"left the chart or took more than {MOST_STEPS} steps; nan is returned there"
-        warn_of_failures("exp_map", flow.converged, reason)
+    reason = f"left the chart or took more than {MOST_STEPS} steps; nan is returned there"
+    warn_of_failures("exp_map", flow.converged, reason)
     return flow.point
 
 
@@ -154,6 +153,7 @@ def geodesic_flow(
     point, p = end.chunk(2, -1)
     c = finsler.coefficients(point)
     velocity = finsler.velocity(c, p)
+    finished = finished & torch.isfinite(velocity).all(-1)
     with torch.no_grad():
         after = finsler.square(c, velocity)
         drift = torch.where(before == 0, after, after / before - 1)

@@ -64,7 +64,7 @@ class Finsler(ABC):
         self.check(x, "x")
         check_vector("v", v, x)
         x, v = torch.broadcast_tensors(x, v)  # type: ignore[no-untyped-call]
-        return self.square(self.coefficients(x), v).sqrt()
+        return root(self.square(self.coefficients(x), v))
 
 
 @final
@@ -108,6 +108,12 @@ class Riemannian(Finsler):
         cholesky, info = torch.linalg.cholesky_ex(c[0])
         v = torch.cholesky_solve(p.unsqueeze(-1), cholesky).squeeze(-1)
         return torch.where((info == 0).unsqueeze(-1), v, torch.nan)
+
+
+def root(square: Tensor) -> Tensor:
+    """Square root with derivative 0 at 0, where it has none: that of a length does not matter there."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0 * square)
 
 
 def as_finsler(metric: Metric | Finsler) -> Finsler:

@@ -24,8 +24,8 @@ from ndm_apps.geometry.discrete_energy import (
     slopes,
 )
 from ndm_apps.geometry.exponential import warn_of_failures
-from ndm_apps.geometry.finsler import Finsler, as_finsler
-from ndm_apps.geometry.metric import Metric, check_vector
+from ndm_apps.geometry.finsler import Finsler, as_finsler, root
+from ndm_apps.geometry.metric import Metric, check_points, check_vector
 
 _RICHARDSON = {0: (1.0,), 1: (-1 / 3, 4 / 3), 2: (1 / 45, -20 / 45, 64 / 45)}
 
@@ -107,7 +107,7 @@ def geodesic(
     for name, value, least in (("points", points, 3), ("iterations", iterations, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
-    if refinements not in _RICHARDSON:
+    if isinstance(refinements, bool) or not isinstance(refinements, int) or refinements not in _RICHARDSON:
         raise ValueError(f"refinements must be 0, 1 or 2, got {refinements!r}")
     finsler = as_finsler(metric)
     for name, end in (("x", x), ("y", y)):
@@ -118,6 +118,7 @@ def geodesic(
     time = torch.linspace(0, 1, points, dtype=x.dtype, device=x.device).unsqueeze(-1)
     curve = x.detach().unsqueeze(-2) * (1 - time) + y.detach().unsqueeze(-2) * time
     if initial is not None:
+        check_points("initial", initial)
         if initial.shape != curve.shape or initial.dtype != x.dtype:
             want, got = (tuple(t.shape) for t in (curve, initial))
             raise ValueError(f"initial must have shape {want} and dtype {x.dtype}, got {got} and {initial.dtype}")
@@ -202,12 +203,9 @@ def _describe(finsler: Finsler, x: Tensor, y: Tensor, curve: Tensor, converged: 
     count = chord.shape[-2]
     c, by_middle, by_chord = slopes(finsler, middle, chord)
     squares = finsler.square(c, chord)
-    moves = squares > 0
-    # The root has no derivative at zero; that of a length does not matter there.
-    norms = torch.where(moves, torch.where(moves, squares, torch.ones_like(squares)).sqrt(), squares)
     momentum = count * (by_chord[:, 0] / 2 - by_middle[:, 0] / 4)
     velocity = finsler.velocity(finsler.coefficients(x), momentum)
-    return Geodesic(nodes, velocity, norms.sum(-1), count * squares.sum(-1), converged)
+    return Geodesic(nodes, velocity, root(squares).sum(-1), count * squares.sum(-1), converged)
 
 
 def _extrapolate(levels: list[Geodesic]) -> Geodesic:

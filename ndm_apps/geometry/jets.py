@@ -22,8 +22,9 @@ from ndm_apps.geometry.metric import Metric
 _T = TypeVar("_T")
 
 # glibc hands freed arrays back to the system, and pages them in anew for the next ones, until it has seen one large
-# block freed. This one is never touched; exact curvature takes half the time after it.
-torch.empty(31 << 20, dtype=torch.uint8)
+# block freed; it learns from no more than 32 MiB. This one is never touched: it takes no memory, but of what is freed
+# later the process may keep some tens of MiB. Exact curvature has up to 60 % fewer page faults after it.
+torch.empty(31 << 20, dtype=torch.uint8, device="cpu")
 
 
 class SecondJet(NamedTuple):

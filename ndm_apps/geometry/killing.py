@@ -108,12 +108,12 @@ def killing_fields(
     metric : callable
         ``(..., n) -> (..., n, n)``.
     x : Tensor
-        Sample points, shape ``(..., n)``; at least twice as many as there are functions, in general position.
+        Sample points, shape ``(..., n)``; more than twice as many as there are functions, in general position.
     degree : int, default 1
         Highest total degree of the components of the fields, at least 0.
     tolerance : float, default 1e-3
-        Largest residual of a field that may be counted. Among those, the count is set at the widest gap of the
-        spectrum. Raise it for metrics that were learned and have their symmetries only nearly.
+        Largest residual of a field that may be counted. Among those, the count is set at the last clear gap of
+        the spectrum. Raise it for metrics that were learned and have their symmetries only nearly.
     angles : sequence of int, optional
         Coordinates measured modulo :math:`2 \pi`: harmonics up to ``degree`` take the place of their powers.
     dictionary : callable, optional
@@ -203,9 +203,9 @@ def lie_algebra(fields: Sequence[KillingField], x: Float[Tensor, "*batch n"]) ->
     """
     if not fields:
         raise ValueError("fields must hold at least one field, got none")
-    x = x.reshape(-1, x.shape[-1])
+    value = evaluate(fields[0].metric, x)
     with torch.no_grad():
-        cholesky = evaluate(fields[0].metric, x).cholesky
+        x, cholesky = x.reshape(-1, x.shape[-1]), value.cholesky.flatten(0, -3)
         values = torch.stack([field(x) for field in fields], 1)
         points = rows(x, values)
         slopes = torch.stack([value_and_derivative(field, points, values)[1] for field in fields], 2)

@@ -110,7 +110,7 @@ def count_zeros(spectrum: Tensor, tolerance: float, eps: float, most: int) -> tu
     The last and not the widest: an exact symmetry beside one that was learned leaves two gaps, and both count.
     """
     floor = 100 * eps  # residuals below rounding differ by chance: no gap is to be seen among them
-    sizes = [max(float(s), floor) for s in spectrum] + [float("inf")]
+    sizes = [max(s, floor) for s in spectrum.tolist()] + [float("inf")]
     for k in range(min(len(spectrum), most), 0, -1):
         if sizes[k - 1] <= tolerance and sizes[k] >= _CLEAR_GAP * sizes[k - 1]:
             return k, sizes[k] / sizes[k - 1]

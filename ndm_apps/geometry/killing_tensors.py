@@ -135,12 +135,12 @@ def killing_tensors(
     metric : callable
         ``(..., n) -> (..., n, n)``.
     x : Tensor
-        Sample points, shape ``(..., n)``; at least twice as many as there are functions, in general position.
+        Sample points, shape ``(..., n)``; more than twice as many as there are functions, in general position.
     degree : int, default 2
         Highest total degree of the components, at least 0. Products of Killing vectors have twice their degree.
     tolerance : float, default 1e-3
         Largest residual of a tensor that may be counted, and of a Killing vector. Among those, the count is set at
-        the widest gap of the spectrum. Raise it for metrics that were learned.
+        the last clear gap of the spectrum. Raise it for metrics that were learned.
     angles : sequence of int, optional
         Coordinates measured modulo :math:`2 \pi`: harmonics up to ``degree`` take the place of their powers.
     dictionary : callable, optional

@@ -71,8 +71,9 @@ class LearnedManifold(Manifold):  # type: ignore[misc]
         u = u.expand_as(x)
         bend = 0.5 * acceleration(self.metric, x, u)
         straight, turned = norm(self.metric, x, torch.stack((u, bend)))
-        longer = (turned > straight).unsqueeze(-1)
-        return x + u + torch.where(longer, (straight / turned).unsqueeze(-1) * bend, bend)
+        # One where it is not longer: at a bend of zero the ratio has no derivative.
+        ratio = torch.where(turned > straight, straight, 1) / torch.where(turned > straight, turned, 1)
+        return x + u + ratio.unsqueeze(-1) * bend
 
     def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """Exponential map."""

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ndm_apps.geometry.differentiable import check_differentiable
 from ndm_apps.geometry.jets import first_derivatives, rows, symmetric_pairs, value_and_derivative
 from ndm_apps.geometry.metric import Metric, evaluate
 
@@ -47,7 +48,7 @@ def laplacian(
     Raises
     ------
     ValueError
-        If ``x``, the metric at ``x`` or the shape of ``function(x)`` is not what it should be.
+        If ``x``, the metric at ``x`` or ``function(x)`` is not what it should be.
 
     Examples
     --------
@@ -61,7 +62,9 @@ def laplacian(
     >>> height(x), laplacian(Sphere(2), height, x)
     (tensor(-0.6000, dtype=torch.float64), tensor(1.2000, dtype=torch.float64))
     """
-    return function_jet(metric, function, x).laplacian
+    jet = function_jet(metric, function, x)
+    check_differentiable(function, "function(x)", x)
+    return jet.laplacian
 
 
 def function_jet(metric: Metric, function: Callable[[Tensor], Tensor], x: Float[Tensor, "*batch n"]) -> FunctionJet:
@@ -107,6 +110,7 @@ def hessian(
     frame = torch.eye(n, dtype=x.dtype, device=x.device).expand_as(value.g)
     u, v = frame[..., a, :], frame[..., b, :]
     _, slope, second = _second_jet(function, rows(x, u), u, v)
+    check_differentiable(function, "function(x)", x)
     dg = first_derivatives(metric, x, frame)
     raised = torch.cholesky_solve(slope[..., :n].unsqueeze(-1), value.cholesky)
     # turned[i, j] = d_i g_jk v^k, v the gradient with its index up.

@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ndm_apps.geometry.finsler import Coefficients, Finsler
+from ndm_apps.geometry.differentiable import check_differentiable
+from ndm_apps.geometry.finsler import Coefficients, Finsler, root
 from ndm_apps.geometry.metric import Metric, evaluate
 
 
@@ -74,7 +75,7 @@ class _RandersNorm(Finsler, ABC):
         raised = torch.cholesky_solve(torch.stack((p, w), -1), cholesky)
         wind = -raised[..., 1] / rate
         steered = (raised[..., 0] - wind * (raised[..., 1] * p).sum(-1, keepdim=True)) / rate
-        length = _root((steered * p).sum(-1, keepdim=True))
+        length = root((steered * p).sum(-1, keepdim=True))
         heading = torch.where(length > 0, steered / _not_zero(length), torch.zeros_like(p))
         v = (length + (wind * p).sum(-1, keepdim=True)) * (heading + wind)
         return torch.where((info == 0).unsqueeze(-1) & (squared < 1), v, torch.nan)
@@ -113,6 +114,7 @@ class Randers(_RandersNorm):
         cholesky = evaluate(self.metric, x, name).cholesky
         w = _field("drift", self.drift, x, name)
         _check_short("drift", _square_length(cholesky, w), x, name)
+        check_differentiable(self.drift, f"drift({name})", x)
 
     def coefficients(self, x: Float[Tensor, "*batch n"]) -> Coefficients:
         """Return g and w."""
@@ -129,6 +131,7 @@ class _Navigation(_RandersNorm):
         h = evaluate(self.metric, x, name).g
         wind = _field("wind", self.wind, x, name)
         _check_short("wind", ((h @ wind.unsqueeze(-1)).squeeze(-1) * wind).sum(-1), x, name)
+        check_differentiable(self.wind, f"wind({name})", x)
 
     def coefficients(self, x: Float[Tensor, "*batch n"]) -> Coefficients:
         """Return g and w made of h and W."""
@@ -191,17 +194,12 @@ def _check_short(field: str, squared: Tensor, x: Tensor, name: str) -> None:
 def _parts(c: Coefficients, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return alpha = |v|_g, its derivative g v / alpha (zero at v = 0), and beta = w(v)."""
     lowered = (c[0] @ v.unsqueeze(-1)).squeeze(-1)
-    alpha = _root((lowered * v).sum(-1, keepdim=True))
+    alpha = root((lowered * v).sum(-1, keepdim=True))
     return alpha, lowered / _not_zero(alpha), (c[1] * v).sum(-1, keepdim=True)
 
 
 def _ratio(alpha: Tensor, beta: Tensor) -> Tensor:
     return 1 + beta / _not_zero(alpha)
-
-
-def _root(square: Tensor) -> Tensor:
-    # The root has no derivative at zero; nothing that is made of it needs one there.
-    return torch.where(square > 0, _not_zero(square).sqrt(), torch.zeros_like(square))
 
 
 def _not_zero(t: Tensor) -> Tensor:

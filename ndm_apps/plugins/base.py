@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ndm_apps.errors import InputError
 
@@ -37,6 +38,32 @@ class Task(Schema):
 
 class Settings(Schema):
     """Base of every method's hyperparameters (HOW it is solved)."""
+
+
+class DatasetSource(Schema):
+    """A data set by name, or the user's own arrays.
+
+    ``name`` is one of ``digits`` (ships with scikit-learn), ``mnist``, ``fashion_mnist``. ``npz`` is the path of a
+    file with arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``: vectors or images (``(samples, [channels,]
+    height, width)``), and integer labels. A relative path starts at the file that names it.
+    """
+
+    name: Literal["digits", "mnist", "fashion_mnist"] | None = None
+    npz: Annotated[str, Field(min_length=1)] | None = None
+
+    @field_validator("npz")
+    @classmethod
+    def _beside_the_file(cls, npz: str | None, info: ValidationInfo) -> str | None:
+        """Take a relative path as from the file that names it, so that a run can be repeated from anywhere."""
+        if npz is None or not info.context:
+            return npz
+        return str(Path(info.context["folder"] or ".", npz).resolve())
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DatasetSource:
+        if (self.name is None) == (self.npz is None):
+            raise ValueError("give exactly one of: name, npz")
+        return self
 
 
 class Checkpoint(Protocol):

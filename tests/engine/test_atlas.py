@@ -253,6 +253,17 @@ def test_state_round_trip_sets_the_number_of_charts(tmp_path, kind, size):
     assert all(parameter.requires_grad for parameter in loaded.charts[0].parameters())
 
 
+def test_charts_that_a_state_asks_for_are_moved_to_where_the_atlas_is():
+    class Moved(Bowl):
+        def to(self, device):
+            self.moved = device
+            return super().to(device)
+
+    atlas = Atlas(Moved)
+    atlas.load_state_dict(atlas_of("bowl", 0.0, 4.0).state_dict())
+    assert [chart.moved for chart in atlas.charts] == 2 * [atlas.frozen.device]
+
+
 def test_without_factory_the_number_of_charts_must_fit():
     saved = atlas_of("bowl", 0.0, 4.0).state_dict()
     atlas = Atlas()

@@ -1,9 +1,12 @@
+import copy
 import itertools
+import pickle
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from ndm_apps.engine.checkpoint import load_state, save_state
 from ndm_apps.engine.natural_gradient import NaturalGradient
@@ -48,6 +51,45 @@ def test_one_step_solves_linear_regression(bias, method):
     torch.testing.assert_close(model.weight, solution[:, :4], rtol=1e-8, atol=1e-9)
     if bias:
         torch.testing.assert_close(model.bias, solution[:, 4], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_step_solves_linear_regression_with_a_frozen_bias(method):
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2).double()
+    model.bias.requires_grad_(False)
+    x, y = 1 + points(3, 30), points(2, 30, seed=2)
+    optimiser = NaturalGradient(model, lr=1.0, damping=0.0, **METHODS[method])
+    half_square(model(x), y).backward()
+    optimiser.step()
+    solution = torch.linalg.lstsq(x, y - model.bias).solution.mT
+    torch.testing.assert_close(model.weight, solution, rtol=1e-8, atol=1e-9)
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.attention(x, x, x)[0].mean(1))
+
+
+OTHERS = {
+    "weight computed": (lambda: nn.Sequential(weight_norm(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 2)), (4, 6)),
+    "weight used by the parent": (Attending, (4, 6, 3)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_linear_layers_of_other_kinds_have_a_diagonal_block(name):
+    torch.manual_seed(0)
+    make, shape = OTHERS[name]
+    model = make().double()
+    optimiser = NaturalGradient(model)
+    half_square(model(points(*shape)), 1.0).backward()
+    optimiser.step()
+    assert not optimiser.state  # of Adam
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -124,7 +166,7 @@ def test_what_the_step_does_to_the_loss_is_known_without_the_targets(likelihood)
     optimiser = NaturalGradient(model, metric=likelihood)
     before = loss(model(x), y)
     before.backward()
-    forward = optimiser._forward
+    forward = optimiser._observer._last
     optimiser.step()
     after = loss(model(x), y)
     assert after < before - 0.01
@@ -224,12 +266,12 @@ def test_parameters_without_a_metric_take_the_steps_of_adam():
         optimiser.zero_grad()
         output, geometries = model(points(2, 5))
         (half_square(output, 1.0) + geometries[0].g.square().sum()).backward()
-        for copy, p in zip(twin, metric, strict=True):
-            copy.grad = p.grad.clone()
+        for other, p in zip(twin, metric, strict=True):
+            other.grad = p.grad.clone()
         optimiser.step()
         adam.step()
-    for copy, p in zip(twin, metric, strict=True):
-        torch.testing.assert_close(p, copy, rtol=1e-6, atol=1e-9)
+    for other, p in zip(twin, metric, strict=True):
+        torch.testing.assert_close(p, other, rtol=1e-6, atol=1e-9)
 
 
 def test_observes_in_training_only_and_one_pass_in_so_many():
@@ -253,6 +295,26 @@ def test_observes_in_training_only_and_one_pass_in_so_many():
     model(points(2, 3, seed=7))
     model(points(2, 3, seed=8))
     assert torch.equal(optimiser.factors(model)[0], observed[2])
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("method", METHODS)
+def test_copies_of_the_model_are_not_observed(method, duplicate):
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).double()
+    optimiser = NaturalGradient(model, **METHODS[method])
+    x = points(2, 5)
+    loss = model(x).square().mean()
+    other = duplicate(model)
+    assert torch.equal(other(10 * x), model[1](model[0](10 * x)))  # layers alone are no forward pass of the model
+    loss.backward()
+    before = [p.detach().clone() for p in other.parameters()]
+    optimiser.step()
+    assert all(torch.equal(p, old) for p, old in zip(other.parameters(), before, strict=True))
+    other(x)
+    with pytest.raises(RuntimeError, match="forward pass"):
+        optimiser.step()
+    with pytest.raises(TypeError, match="state_dict"):
+        copy.deepcopy(optimiser)
 
 
 @pytest.mark.parametrize("method", ["kfac", "cg"])

@@ -63,6 +63,23 @@ def test_network_head_and_starting_point():
     assert torch.equal(net(x)[0], x)  # all coordinate maps start as the identity
 
 
+class Outputs(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x)[0]
+
+
+@pytest.mark.parametrize("coordinates", ["affine", "smooth", "spline"])
+def test_outputs_can_be_exported(coordinates):
+    model = Outputs(NDM(3, 2, coordinates=coordinates, mixing=True, normalise=True))
+    program = torch.export.export(model, (torch.zeros(4, 3),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(program.module()(x), model(x))
+
+
 def disturb(net):
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

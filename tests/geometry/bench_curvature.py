@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import types
+from functools import partial
 
 import torch
 
@@ -75,35 +76,58 @@ def nested(net, x):
     return double - laplace + (lowered * raised).sum((1, 2, 3)) - torch.einsum("bc,bcd,bd->b", trace, inverse, trace)
 
 
-def scalar_row(n):
-    """The network itself, exact R, one sketch, the formula for any metric, nested torch.func."""
-    net, x = network(n), batch(n)
-    some = 64 if n <= 16 else {32: 4}.get(n, 0)  # points of the nested baseline
-    part = x[:some]
-    jobs = {
-        "network": forward(lambda: net(x)),
-        "network, backward": backward(lambda: net(x), net),
-        "R": forward(lambda: net.scalar_curvature(x)),
-        "R, backward": backward(lambda: net.scalar_curvature(x), net),
-        "sketch": forward(lambda: net.curvature_estimates(x, 1)),
-    }
-    if n <= 16:
-        jobs["any metric"] = forward(lambda: scalar_curvature_from_jets(net, x))
-        jobs["any metric, backward"] = backward(lambda: scalar_curvature_from_jets(net, x), net)
-    if some:
-        with torch.no_grad():
-            torch.testing.assert_close(nested(net, part), net.scalar_curvature(part), rtol=1e-2, atol=1e-2)
-        jobs["nested"] = forward(lambda: nested(net, part))
-        jobs["nested, backward"] = backward(lambda: nested(net, part), net)
-    ms = compare(jobs, repeats=30 if n <= 8 else 7, budget=8.0)
-    row = {"n": n, **ms, "R / network": ms["R"] / ms["network"]}
-    row["R / network, backward"] = ms["R, backward"] / ms["network, backward"]
-    for name in ("nested", "nested, backward"):
-        if some:
-            row[name] = ms[name] * POINTS / some
-            row[name.replace("nested", "nested / R")] = row[name] / ms[name.replace("nested", "R")]
-            row["nested points"] = some
-    return row
+def textbook(net, x):
+    """Differentiate the Christoffel symbols by ``torch.func.jacfwd`` and contract: the definition, as one writes it."""
+
+    def christoffel(y):
+        inverse, dg = torch.linalg.inv(net(y)), torch.func.jacfwd(net)(y)
+        return torch.einsum("dc,cab->dab", inverse, (dg.transpose(1, 2) + dg - dg.permute(2, 0, 1)) / 2)
+
+    def curvature(y):
+        slope, gamma = torch.func.jacfwd(lambda z: (christoffel(z),) * 2, has_aux=True)(y)
+        ricci = torch.einsum("kijk->ij", slope) - torch.einsum("kikj->ij", slope)
+        ricci = ricci + torch.einsum("kkl,lij->ij", gamma, gamma) - torch.einsum("kjl,lik->ij", gamma, gamma)
+        return (torch.linalg.inv(net(y)) * ricci).sum()
+
+    return torch.func.vmap(curvature)(x)
+
+
+NESTED = {"nested torch.func, Christoffel symbols": textbook, "nested torch.func, one pass": nested}
+OTHERS = {**NESTED, "frame formula for any metric": scalar_curvature_from_jets}
+
+
+def scalar_rows():
+    """Exact R as a multiple of the network, and what others take; the ratios are those of one run, in turns."""
+    prices, peers = [], []
+    for n in (2, 4, 8, 16, 32, 64):
+        net, x = network(n), batch(n)
+        some = x[: {32: 4, 64: 0}.get(n, POINTS)]
+        jobs = {
+            "network": forward(lambda net=net, x=x: net(x)),
+            "network, backward": backward(lambda net=net, x=x: net(x), net),
+            "R": forward(lambda net=net, x=x: net.scalar_curvature(x)),
+            "R, backward": backward(lambda net=net, x=x: net.scalar_curvature(x), net),
+            "sketch": forward(lambda net=net, x=x: net.curvature_estimates(x, 1)),
+        }
+        others = OTHERS if n <= 16 else NESTED if len(some) else {}
+        for name, other in others.items():
+            with torch.no_grad():
+                torch.testing.assert_close(other(net, some), net.scalar_curvature(some), rtol=1e-2, atol=1e-2)
+            jobs[name] = forward(partial(other, net, some))
+            jobs[f"{name}, backward"] = backward(partial(other, net, some), net)
+        ms = compare(jobs, repeats=30 if n <= 8 else 7, budget=8.0)
+        price = {"n": n, **{name: ms[name] for name in list(jobs)[:5]}}
+        price["R / network"] = ms["R"] / ms["network"]
+        price["R / network, backward"] = ms["R, backward"] / ms["network, backward"]
+        prices.append(price)
+        for name in others:
+            scale = POINTS / len(some)
+            row = {"n": n, "by": name, "points": len(some)}
+            for way in ("", ", backward"):
+                row[f"ms{way}"] = scale * ms[name + way]
+                row[f"times R{way}"] = row[f"ms{way}"] / ms["R" + way]
+            peers.append(row)
+    return prices, peers
 
 
 STRUCTURES = [
@@ -233,9 +257,10 @@ def main():
         n, what = arguments.memory
         print(json.dumps(extra_memory(int(n), what)))
         return
-    sections = {}
+    sections = dict(zip(("scalar curvature", "other ways to the same number"), scalar_rows(), strict=True))
+    for title, rows in sections.items():
+        print(f"## {title}\n\n{table(rows)}", flush=True)
     for title, section in (
-        ("scalar curvature", lambda: [scalar_row(n) for n in (2, 4, 8, 16, 32, 64)]),
         ("structures", lambda: [structure_row(*case) for case in STRUCTURES]),
         ("geomstats", geomstats_rows),
         ("memory", memory_rows),

@@ -66,6 +66,21 @@ def test_the_unit_sphere_as_a_group():
     close(riemann(metric, x), kulkarni_nomizu(metric(x), metric(x)) / 2, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("structure", [(1.0, 1.0, 1.0), (1.0, 2.0, 2.0), (1.0, -1.0, 0.0)])
+def test_traces_of_ricci_are_constant_on_a_group_by_forward_mode_too(structure):
+    metric = LeftInvariant(structure)
+    x, (direction,) = points(metric, 4), vectors(points(metric, 4), 1)
+
+    def trace_of_square(y):
+        raised = torch.linalg.inv(metric(y)) @ ricci(metric, y)
+        return (raised @ raised).diagonal(dim1=-2, dim2=-1).sum(-1)
+
+    value, derivative = torch.func.jvp(trace_of_square, (x,), (direction,))
+    a, b, c = (sum(structure) / 2 - k for k in structure)
+    close(value, torch.full_like(value, 4 * ((b * c) ** 2 + (c * a) ** 2 + (a * b) ** 2)), rtol=1e-11, atol=0)
+    close(derivative, torch.zeros_like(derivative), rtol=0, atol=1e-11)
+
+
 def test_riemann_of_a_product_has_no_mixed_part():
     metric = ANALYTIC["S2 x H2"]
     x = points(metric, 4)

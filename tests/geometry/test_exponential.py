@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ndm_apps.geometry import GeodesicWarning, Hyperbolic, Sphere, christoffel, exp_map, norm
+from ndm_apps.geometry import GeodesicWarning, Hyperbolic, Sphere, christoffel, distance, exp_map, norm
 from ndm_apps.geometry.exponential import acceleration, geodesic_flow
 from tests.geometry.examples import ALL, ANALYTIC, GENERIC, points, size, vectors
 
@@ -160,3 +160,21 @@ def test_shapes_and_dtype(shape):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         exp_map(Sphere(2), torch.zeros(2), torch.ones(2), **arguments)
+
+
+@pytest.mark.parametrize(("model", "outside"), [("ball", [0.0, 3.0]), ("half_space", [0.0, -1.0])])
+def test_hyperbolic_space_ends_at_its_edge(model, outside):
+    metric = Hyperbolic(2, model=model)
+    inside, outside = points(metric), torch.tensor(outside, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"metric\(y\) must be finite"):
+        distance(metric, inside, outside)
+    # Two steps are far too long for this and jump over the edge.
+    with pytest.warns(GeodesicWarning, match="exp_map: 1 of 1 geodesics"):
+        assert exp_map(metric, inside, 900 * (outside - inside), steps=2).isnan().all()
+
+
+@pytest.mark.parametrize("space", [Sphere, Hyperbolic])
+@pytest.mark.parametrize("radius", [0.0, -1.0, float("nan")])
+def test_a_space_needs_a_radius(space, radius):
+    with pytest.raises(ValueError, match="radius must be positive, got"):
+        space(2, radius)

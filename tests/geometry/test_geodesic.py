@@ -20,7 +20,7 @@ from ndm_apps.geometry import (
 from ndm_apps.geometry.block_tridiagonal import block_cholesky
 from ndm_apps.geometry.discrete_energy import energy_and_gradient, hessian, hessian_at_start, resample
 from ndm_apps.geometry.finsler import Riemannian
-from tests.geometry.examples import ALL, ANALYTIC, cholesky_net, points
+from tests.geometry.examples import ALL, ANALYTIC, cholesky_net, points, vectors
 
 close = torch.testing.assert_close
 WITH_DISTANCE = [name for name, metric in ANALYTIC.items() if hasattr(metric, "distance")]
@@ -239,6 +239,8 @@ def test_float32():
         ({"iterations": 0}, "iterations must be an integer, at least 1, got 0"),
         ({"refinements": 3}, "refinements must be 0, 1 or 2, got 3"),
         ({"initial": torch.zeros(5, 2)}, r"initial must have shape \(33, 2\) and dtype torch.float32, got \(5, 2\)"),
+        ({"initial": 3}, r"initial must be a tensor of shape \(\.\.\., n\), got int"),
+        ({"refinements": 1.0}, "refinements must be 0, 1 or 2, got 1.0"),
     ],
 )
 def test_wrong_arguments(arguments, message):
@@ -383,3 +385,15 @@ def test_resampling_keeps_polynomials_and_nodes():
     close(resample(t**5 - t, 16), finer**5 - finer)
     assert torch.equal(resample(t**5 - t, 16)[::2], t**5 - t)
     close(resample(t[:3] ** 2, 7)[-1], t[2] ** 2)
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [(torch.float32, 1e-1), (torch.float32, 1e-2), (torch.float64, 1e-7)])
+def test_ends_that_share_their_first_digits_converge(dtype, apart):
+    # The nodes are known to their last digit only, which is a large part of so short a chord.
+    metric = ALL["S2"]
+    x = points(metric, 100, dtype=dtype)
+    y = x + apart * vectors(x, 1)[0]
+    path = geodesic(metric, x, y, points=17, refinements=2)
+    assert path.converged.double().mean() > 0.95
+    exact = metric.distance(x.double(), y.double())
+    close(path.length.double()[path.converged], exact[path.converged], rtol=1e-4, atol=0)

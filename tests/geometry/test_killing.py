@@ -187,7 +187,7 @@ def test_float32():
         (torch.rand(5, 2), {"degree": -1}, "degree must be an integer, at least 0, got -1"),
         (torch.rand(5, 2), {"degree": 1.5}, "degree must be an integer, at least 0, got 1.5"),
         (torch.rand(5, 2), {"tolerance": 2.0}, "tolerance must be between 0 and 1, got 2.0"),
-        (torch.rand(5, 2), {"degree": 2}, "x must hold at least 12 points for 6 functions, got 5"),
+        (torch.rand(5, 2), {"degree": 2}, "x must hold at least 13 points for 6 functions, got 5"),
         (torch.rand(9, 2), {"angles": (2,)}, r"angles must be indices of coordinates, 0 to 1, got \(2,\)"),
         (torch.rand(9, 2), {"dictionary": lambda x: x[0]}, r"dictionary must map \(..., n\) to \(..., functions\)"),
         (
@@ -195,6 +195,13 @@ def test_float32():
             {"dictionary": lambda x: torch.cat((x, x), -1)},
             "some functions of the dictionary coincide",
         ),
+        (torch.rand(9, 2), {"dictionary": lambda x: x[..., :0]}, r"got \(9, 0\) from \(9, 2\)"),
+        (
+            torch.rand(9, 2),
+            {"dictionary": lambda x: x.detach()},
+            r"dictionary\(x\) must be differentiable by torch.func",
+        ),
+        (torch.rand(0, 2), {}, "x must hold at least 7 points for 3 functions, got 0"),
         (torch.ones(9, 2), {}, "x must lie in general position"),
         (torch.linspace(0, 1, 9).unsqueeze(-1) * torch.ones(2), {}, "x must lie in general position"),
     ],

@@ -97,12 +97,17 @@ def test_values_are_symmetric_and_keep_dtype_and_shape():
     close(value, value.mT)
 
 
+def test_the_fewest_points_allowed_suffice_for_the_equation():
+    tensors = killing_tensors(Euclidean(2), points(Euclidean(2), 13), degree=2)
+    assert (tensors.reducible, tensors.irreducible) == (6, 0)
+
+
 @pytest.mark.parametrize(
     ("x", "arguments", "message"),
     [
         (torch.rand(50, 2), {"degree": -1}, "degree must be an integer, at least 0, got -1"),
         (torch.rand(50, 2), {"tolerance": 0.0}, "tolerance must be between 0 and 1, got 0.0"),
-        (torch.rand(5, 2), {"degree": 2}, "x must hold at least 12 points for 6 functions, got 5"),
+        (torch.rand(5, 2), {"degree": 2}, "x must hold at least 13 points for 6 functions, got 5"),
         (torch.ones(50, 2), {}, "x must lie in general position"),
     ],
 )

@@ -6,7 +6,7 @@ import geoopt
 import pytest
 import torch
 
-from ndm_apps.geometry import Hyperbolic, LearnedManifold, Sphere, exp_map, norm
+from ndm_apps.geometry import Euclidean, Hyperbolic, LearnedManifold, Sphere, exp_map, norm
 from tests.geometry.examples import ALL, points, vectors
 
 close = torch.testing.assert_close
@@ -143,3 +143,9 @@ def test_geoopt_is_imported_only_when_asked_for():
     code = "import sys, ndm_apps.geometry as g; print('geoopt' in sys.modules, g.LearnedManifold.__name__)"
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.split() == ["False", "LearnedManifold"]
+
+
+def test_retraction_without_bend_has_derivatives():
+    u = torch.ones(3, 2, requires_grad=True)
+    LearnedManifold(Euclidean(2)).retr(torch.zeros(3, 2), u).sum().backward()
+    assert (u.grad == 1).all()

@@ -299,6 +299,12 @@ def test_bad_vectors_are_refused(v, message):
         norm(_eye, torch.zeros(5, 2), v)
 
 
+@pytest.mark.parametrize("operator", [hessian, laplacian])
+def test_a_function_that_torch_cannot_differentiate_is_refused(operator):
+    with pytest.raises(ValueError, match=r"function\(x\) must be differentiable by torch.func, got a first derivative"):
+        operator(_eye, lambda y: y.detach().square().sum(-1), torch.ones(3, 2))
+
+
 def test_laplacian_refuses_a_function_that_is_not_scalar():
     with pytest.raises(ValueError, match=r"function must map \(\.\.\., n\) to \(\.\.\.\)"):
         laplacian(_eye, lambda y: y, torch.zeros(3, 2))

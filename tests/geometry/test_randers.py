@@ -158,9 +158,28 @@ def test_float32():
             r"drift\(x\) must have the shape and dtype of x, \(2, 2\) and torch.float32, got \(2,\) and torch.float32",
         ),
         (Randers(Euclidean(2), lambda x: 0.5), r"drift\(x\) must have the shape .* got float"),
+        (Randers(Euclidean(2), lambda x: x.detach() / 2), r"drift\(x\) must be differentiable by torch.func"),
+        (zermelo(Euclidean(2), lambda x: x.detach() / 2), r"wind\(x\) must be differentiable by torch.func"),
         (Randers(lambda x: -Euclidean(2)(x), lambda x: x), r"metric\(x\) must be positive definite"),
     ],
 )
 def test_wrong_fields(finsler, message):
     with pytest.raises(ValueError, match=message):
         distance(finsler, torch.zeros(2, 2), torch.tensor([[0.5, 0.0], [1.5, 0.0]]))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_length_of_nothing_has_no_derivative_but_no_nan(name):
+    finsler, x, _ = _setting(name)
+    v = torch.zeros_like(x, requires_grad=True)
+    finsler.norm(x, v).sum().backward()
+    assert not v.grad.any()
+
+
+def test_the_time_in_a_constant_wind():
+    # |v - t W| = t is a quadratic equation.
+    x, y = vectors(torch.zeros(20, 3, dtype=torch.float64), 2)
+    wind = torch.tensor([0.5, -0.3, 0.6], dtype=torch.float64)
+    v, rate = y - x, 1 - wind @ wind
+    expected = (((v @ wind) ** 2 + rate * v.square().sum(-1)).sqrt() - v @ wind) / rate
+    close(distance(zermelo(Euclidean(3), lambda p: wind.expand_as(p)), x, y), expected, rtol=1e-12, atol=0)

@@ -47,23 +47,15 @@ class OrthogonalMixing(CoordinateMap):
 
     def forward(self, x: Float[Tensor, "*batch n"]) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch"]]:
         r"""Return ``z`` and :math:`\log |\det Q|`, which is 0 on the group."""
-        weight = self._matrix()
-        return x @ weight.mT, torch.linalg.slogdet(weight).logabsdet.expand(x.shape[:-1])
+        return x @ self.weight.mT, torch.linalg.slogdet(self.weight).logabsdet.expand(x.shape[:-1])
 
     def push_forward(
         self, x: Float[Tensor, "*batch n"], v: Float[Tensor, "*batch k n"]
     ) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch k n"]]:
         """Return ``z`` and ``Q v``."""
-        transposed = self._matrix().mT
-        return x @ transposed, v @ transposed
+        return x @ self.weight.mT, v @ self.weight.mT
 
     def inverse(self, z: Float[Tensor, "*batch n"]) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch"]]:
         r"""Return ``x`` and :math:`-\log |\det Q|`."""
-        weight = self._matrix()
         # Not linalg.solve(left=False): vmap of its forward derivative is wrong in torch 2.13.
-        return z @ torch.linalg.inv(weight).mT, -torch.linalg.slogdet(weight).logabsdet.expand(z.shape[:-1])
-
-    def _matrix(self) -> Tensor:
-        # geoopt's tensors are a subclass that torch.func does not look through.
-        plain: Tensor = self.weight.as_subclass(Tensor)
-        return plain
+        return z @ torch.linalg.inv(self.weight).mT, -torch.linalg.slogdet(self.weight).logabsdet.expand(z.shape[:-1])

@@ -43,7 +43,5 @@ from ndm_apps.engine.interpretation.neighbours import Neighbours as Neighbours
 from ndm_apps.engine.interpretation.neighbours import neighbour_agreement as neighbour_agreement
 from ndm_apps.engine.interpretation.paths import Interpolations as Interpolations
 from ndm_apps.engine.interpretation.paths import interpolations as interpolations
-from ndm_apps.engine.interpretation.shortest import Relaxed as Relaxed
-from ndm_apps.engine.interpretation.shortest import relaxed_geodesic as relaxed_geodesic
 from ndm_apps.engine.interpretation.view import View as View
 from ndm_apps.engine.interpretation.view import view_of as view_of

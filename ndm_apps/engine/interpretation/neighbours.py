@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ndm_apps.engine.interpretation.shortest import relaxed_geodesic
 from ndm_apps.engine.interpretation.statistics import Estimate, difference_test, mean_estimate
 from ndm_apps.engine.interpretation.view import View
+from ndm_apps.geometry import relaxed_geodesic
 
 __all__ = ["Neighbours", "neighbour_agreement"]
 

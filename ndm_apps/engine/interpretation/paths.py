@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ndm_apps.engine.interpretation.shortest import relaxed_geodesic
 from ndm_apps.engine.interpretation.view import View
+from ndm_apps.geometry import relaxed_geodesic
 
 __all__ = ["Interpolations", "Lines", "interpolations"]
 

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ndm_apps.engine.layer import Geometry, ManifoldLayer
+from ndm_apps.engine.layer import ManifoldLayer
 from ndm_apps.engine.network import NDM
+from ndm_apps.engine.pulled_back import log_volume
 from ndm_apps.geometry import Metric, scalar_curvature
 
 __all__ = ["View", "view_of"]
@@ -45,8 +46,7 @@ class View:
     @torch.no_grad()
     def log_volume(self, z: Float[Tensor, "samples n"]) -> Float[Tensor, " samples"]:
         r"""Return :math:`\log \sqrt{\det g}` at points."""
-        parts = (Geometry(part, torch.zeros_like(part[:, 0]), self.metric) for part in torch.split(z, _POINTS))
-        return torch.cat([part.log_volume for part in parts])
+        return torch.cat([log_volume(self.metric, part) for part in torch.split(z, _POINTS)])
 
     @torch.no_grad()
     def margin(self, z: Float[Tensor, "samples n"]) -> Float[Tensor, " samples"]:
@@ -78,20 +78,15 @@ def view_of(network: NDM, carrier: int = -1) -> View:
     >>> torch.equal(view.classify(view.encode(x)), network(x)[0])
     True
     """
-    layers = cast(list[ManifoldLayer], list(network.layers))
-    carriers = [number for number, layer in enumerate(layers) if layer.metric is not None]
-    if not -len(carriers) <= carrier < len(carriers):
-        raise ValueError(f"carrier must be one of the {len(carriers)} layers with a metric, got {carrier}")
-    number = carriers[carrier]
-    metric = layers[number].metric
-    assert metric is not None
+    number, metric = network.carrier(carrier)
+    after = cast(list[ManifoldLayer], list(network.layers)[number + 1 :])
 
     def encode(x: Tensor) -> Tensor:
         point: Tensor = network(x)[1][carrier].point
         return point
 
     def classify(z: Tensor) -> Tensor:
-        for layer in layers[number + 1 :]:
+        for layer in after:
             z, _ = layer.coordinates(z)
         logits: Tensor = network.head(z)
         return logits

@@ -57,7 +57,8 @@ class KroneckerBlocks:
         self, model: nn.Module, *, samples: int | None, decay: float, refresh: int, generator: torch.Generator
     ) -> None:
         self._samples, self._generator = samples, generator
-        self.layers = {m: _LinearBlock(m, decay, refresh) for m in model.modules() if isinstance(m, nn.Linear)}
+        # Not subclasses, which may compute their weight, or something else from it.
+        self.layers = {m: _LinearBlock(m, decay, refresh) for m in model.modules() if type(m) is nn.Linear}
         linear = {part for layer in self.layers for part in layer.parameters()}
         self._others: list[_DiagonalBlock] = [
             _DiagonalBlock(p, decay) for p in model.parameters() if p not in linear and p.requires_grad
@@ -156,7 +157,9 @@ class _LinearBlock(_Block):
 
     def __init__(self, layer: nn.Linear, decay: float, refresh: int) -> None:
         super().__init__(layer.weight, decay)
-        self._bias, self._refresh = layer.bias, refresh
+        # A bias that is not trained has no place in the block: the inverse would count on it to move, too.
+        self._bias = layer.bias if layer.bias is not None and layer.bias.requires_grad else None
+        self._refresh = refresh
         self.state["due"] = 1
 
     def observe(self, uses: Sequence[tuple[Tensor, Sequence[Tensor]]], batch: int) -> None:

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from ndm_apps.engine.natural_gradient.forward_pass import ForwardPass, Watched, outputs_of, random_state
+from ndm_apps.engine.natural_gradient.forward_pass import ForwardPass, Watched
 from ndm_apps.engine.natural_gradient.kronecker import KroneckerBlocks, LayerPass
+from ndm_apps.engine.natural_gradient.observer import Observer
 from ndm_apps.engine.natural_gradient.output_metric import MetricName, output_metric
 from ndm_apps.engine.natural_gradient.products import Pullback, conjugate_gradient, flat, place, shaped
 from ndm_apps.engine.natural_gradient.trust_region import QuadraticModel, damping_factor
@@ -45,11 +45,11 @@ class NaturalGradient(torch.optim.Optimizer):
     The damping :math:`\gamma` falls where the quadratic model was good, but not below 1e-4 of its start, and
     rises where it was not (Levenberg and Marquardt); a step that raises the mini-batch's loss is taken back.
 
-    It is a drop-in optimiser: hooks observe the forward passes of the model in training mode, one for each step. The
-    loss is the mean over the batch of the negative log-likelihood that ``metric`` names (half the squared distance for
-    ``"gaussian"``, ``cross_entropy`` for ``"categorical"``), with any further terms. Parameters that the values do not
-    depend on, such as those of the metrics themselves, take the steps of Adam; with ``"kfac"``, those outside linear
-    layers have a diagonal block.
+    It is a drop-in optimiser: hooks observe the forward passes of the model in training mode, one for each step; copies
+    of the model do not inherit them. The loss is the mean over the batch of the negative log-likelihood that ``metric``
+    names (half the squared distance for ``"gaussian"``, ``cross_entropy`` for ``"categorical"``), with any further
+    terms. Parameters that the values do not depend on, such as those of the metrics themselves, take the steps of Adam;
+    with ``"kfac"``, those outside :class:`torch.nn.Linear`, and in subclasses of it, have a diagonal block.
 
     Parameters
     ----------
@@ -155,25 +155,20 @@ class NaturalGradient(torch.optim.Optimizer):
         self._device = next(model.parameters()).device
         self._generator = generator or torch.Generator(self._device).manual_seed(0)
         self._blocks = KroneckerBlocks(model, samples=samples, decay=decay, refresh=refresh, generator=self._generator)
-        self._watching, self._seen, self._length = True, 0, 1.0
+        self._observer = Observer(self._watched, self._blocks.layers if method == "kfac" else (), self._learn)
+        self._seen, self._length = 0, 1.0
         self._kept: dict[str, Tensor] = {}
-        self._passes: list[LayerPass] = []
-        self._before = random_state(self._device)
-        self._forward: ForwardPass | None = None
-        self._handles: list[RemovableHandle] = [
-            layer.register_forward_hook(self._record) for layer in self._blocks.layers if method == "kfac"
-        ]
-        self._handles.append(model.register_forward_pre_hook(self._begin))
-        self._handles.append(model.register_forward_hook(self._observe, with_kwargs=True))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters of the model, as of any optimiser."""
         super().add_param_group({"first_damping": param_group.get("damping", self.defaults["damping"]), **param_group})
 
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("NaturalGradient belongs to its model: copy or save what state_dict() returns")
+
     def detach(self) -> None:
         """Take the hooks off the model; the optimiser observes nothing any more."""
-        for handle in self._handles:
-            handle.remove()
+        self._observer.detach()
 
     def factors(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         """Return the Kronecker factors A and G of a layer's block, with the bias as the last input.
@@ -199,7 +194,7 @@ class NaturalGradient(torch.optim.Optimizer):
         self._blocks.load_state_dict(state_dict["blocks"])
         self._generator.set_state(state_dict["generator"].cpu())
         self._seen, self._length = state_dict["forward_passes"], state_dict["length"]
-        self._kept = {name: value.clone() for name, value in state_dict["kept"].items()}
+        self._kept = {name: value.to(self._device, copy=True) for name, value in state_dict["kept"].items()}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -216,17 +211,14 @@ class NaturalGradient(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        forward, self._forward = self._forward, None
+        forward = self._observer.take()
         if forward is None:
             raise RuntimeError("step() goes with a forward pass of the model in training mode, there was none")
         groups = {p: group for group in self.param_groups for p in group["params"] if p.grad is not None}
-        self._watching = False
-        try:
+        with self._observer.paused():
             reached, direction, push = self._direction(forward, groups)
             if direction is not None:
                 self._move(forward, reached, direction, push, [groups[p] for p in reached])
-        finally:
-            self._watching = True
         for p in groups.keys() - set(reached):
             self._adam(p)
         return loss
@@ -332,24 +324,8 @@ class NaturalGradient(torch.optim.Optimizer):
         scale = (square / (1 - 0.999 ** state["steps"])).sqrt_().add_(1e-8)
         parameter.addcdiv_(mean, scale, value=-self._fallback / (1 - 0.9 ** state["steps"]))
 
-    def _begin(self, module: nn.Module, inputs: Any) -> None:
-        if self._watching:
-            self._passes.clear()
-            self._before = random_state(self._device)
-
-    def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if self._watching and self._watched.model.training and output.requires_grad and isinstance(layer, nn.Linear):
-            self._passes.append(LayerPass(layer, inputs[0].detach(), output))
-
-    def _observe(self, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> None:
-        if not (self._watching and module.training):
-            return
-        passes, self._passes = self._passes, []
-        outputs = outputs_of(result)
-        if not outputs.requires_grad or not outputs.numel():
-            return
-        drawn = not torch.equal(self._before, random_state(self._device))
-        self._forward = ForwardPass(self._watched, arguments, keywords, result, self._before if drawn else None)
+    def _learn(self, passes: Sequence[LayerPass], result: Any) -> None:
+        """Observe what a forward pass tells about the blocks, once in so many."""
         if self._method == "kfac" and self._seen % self._every == 0:
             with torch.no_grad():
                 self._blocks.observe(passes, self._watched.values(result))

@@ -124,8 +124,9 @@ def conjugate_gradient(
         curvature = direction.dot(image)
         if curvature <= 0:  # nothing but rounding is left
             break
-        x.add_(direction, alpha=(square / curvature).item())
-        residual.sub_(image, alpha=(square / curvature).item())
+        length = square / curvature
+        x.addcmul_(direction, length)
+        residual.addcmul_(image, length, value=-1)
         square, before = residual.dot(residual), square
         direction.mul_(square / before).add_(residual)
     return x

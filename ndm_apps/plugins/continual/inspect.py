@@ -52,8 +52,8 @@ def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[st
                 "labels": [int(label) for label in chart.labels],
                 "samples_learnt": sum(component.count for component in chart.components),
                 "held_out_samples": int(inside.sum()),
-                "mean_curvature_inside": float(own[inside].mean()) if inside.any() else None,
-                "mean_curvature_outside": float(curvature[~inside, number].mean()) if (~inside).any() else None,
+                "curvature_statistic_inside": float(own[inside].mean()) if inside.any() else None,
+                "curvature_statistic_outside": float(curvature[~inside, number].mean()) if (~inside).any() else None,
             }
         )
     values: dict[str, Any] = {"charts": charts}
@@ -102,7 +102,9 @@ def _scalar_curvature(learner: TrainedNDMStrategy, x: torch.Tensor) -> list[dict
         _, geometries = learner.model.networks[number](z[home == number])
         for layer, geometry in enumerate(geometries):
             r = geometry.curvature
-            rows.append({"chart": number, "layer": layer, "mean": float(r.mean()), "sd": float(r.std(correction=0))})
+            rows.append(
+                {"chart": number + 1, "layer": layer, "mean": float(r.mean()), "sd": float(r.std(correction=0))}
+            )
     return rows
 
 

@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field
 
-from ndm_apps.plugins.base import Schema, Settings, Task
-
-
-class DatasetSource(Schema):
-    """A data set by name, or the user's own arrays.
-
-    ``name`` is one of ``digits`` (ships with scikit-learn), ``mnist``, ``fashion_mnist``. ``npz`` is the path of a
-    file with arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``: vectors or images (``(samples, [channels,]
-    height, width)``), and integer labels. A relative path starts at the file that names it.
-    """
-
-    name: Literal["digits", "mnist", "fashion_mnist"] | None = None
-    npz: Annotated[str, Field(min_length=1)] | None = None
-
-    @field_validator("npz")
-    @classmethod
-    def _beside_the_file(cls, npz: str | None, info: ValidationInfo) -> str | None:
-        """Take a relative path as from the file that names it, so that a run can be repeated from anywhere."""
-        if npz is None or not info.context:
-            return npz
-        return str(Path(info.context["folder"] or ".", npz).resolve())
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DatasetSource:
-        if (self.name is None) == (self.npz is None):
-            raise ValueError("give exactly one of: name, npz")
-        return self
+from ndm_apps.plugins.base import DatasetSource, Schema, Settings, Task
 
 
 class Stream(Schema):

@@ -93,17 +93,23 @@ def changes_sentence(what: str, changes: Sequence[Change]) -> str:
     return f"{what}: {'; '.join(f'{judged} ' + ', '.join(them) for judged, them in ordered)}."
 
 
-def ratio_sentence(what: str, quantity: str, new: Mapping[int, float], old: Mapping[int, float]) -> str:
-    """Return the sentence on a positive quantity that is compared by its ratio, of which less is better.
+def ratio_sentence(
+    what: str,
+    quantity: str,
+    new: Mapping[int, float],
+    old: Mapping[int, float],
+    better: Literal["higher", "lower", ""] = "",
+) -> str:
+    """Return the sentence on a positive quantity that is compared by its ratio, as :class:`Change` is by difference.
 
     Examples
     --------
-    >>> ratio_sentence("the natural gradient", "steps", {0: 10, 1: 11, 2: 9}, {0: 30, 1: 31, 2: 29})
+    >>> ratio_sentence("the natural gradient", "steps", {0: 10, 1: 11, 2: 9}, {0: 30, 1: 31, 2: 29}, "lower")
     'the natural gradient: an improvement in steps (times 0.33, 0.28 to 0.39).'
     """
     found = paired_difference(*({seed: math.log(value) for seed, value in values.items()} for values in (new, old)))
     factor, low, high = (_factor(math.exp(value)) for value in (found.mean, found.low, found.high))
-    return f"{what}: {_judgement(found, 'lower')} {quantity} (times {factor}, {low} to {high})."
+    return f"{what}: {_judgement(found, better)} {quantity} (times {factor}, {low} to {high})."
 
 
 def _judgement(found: Difference, better: str) -> str:

@@ -19,7 +19,7 @@ SAMPLES = 300
 
 
 def inspect(task: SupervisedTask, method: str, settings: TrainingSettings, state: dict[str, Any], run: Any) -> Result:
-    """Interpret the network of a run on held-out samples, from the chart of its last layer.
+    """Interpret the network of a run on the first held-out samples, from the chart of its last layer.
 
     Raises
     ------
@@ -30,13 +30,15 @@ def inspect(task: SupervisedTask, method: str, settings: TrainingSettings, state
         raise InputError(f"method {method!r} has no metric to inspect; run one of the methods ndm...")
     samples, classifier = prepare(task, load_data(task), settings, run)
     classifier.network.load_state_dict(state["training"]["network"])
-    classifier.double().eval()  # the ranks of small curvatures ask for it
+    # On the CPU and in double precision: small curvatures are to be ranked, and not every device has doubles.
+    classifier.to("cpu", torch.float64).eval()
+    x, x_test = (classifier.inputs(part.to("cpu", torch.float64)) for part in (samples.x, samples.x_test[:SAMPLES]))
     found = interpret(
         classifier.network,
-        classifier.inputs(samples.x_test[:SAMPLES].double()),
-        samples.y_test[:SAMPLES],
-        classifier.inputs(samples.x.double()),
-        samples.y,
+        x_test,
+        samples.y_test[:SAMPLES].cpu(),
+        x,
+        samples.y.cpu(),
         torch.Generator().manual_seed(run.seed),
         weight=settings.geometric,
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.engine import NDM
+from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Dataset, Result, RunContext
 from ndm_apps.plugins.supervised import pictures
 from ndm_apps.plugins.supervised.calibration import calibration
@@ -25,7 +26,13 @@ CHUNK, CURVATURE_SAMPLES = 2000, 256
 
 
 def run(task: SupervisedTask, method: str, settings: TrainingSettings, context: RunContext) -> Result:
-    """Train one method and score it; see :class:`~ndm_apps.plugins.base.RunContext` for the rest."""
+    """Train one method and score it; see :class:`~ndm_apps.plugins.base.RunContext` for the rest.
+
+    Raises
+    ------
+    InputError
+        If there are too few samples or inputs for the settings, or training diverges.
+    """
     data = load_data(task)
     samples, classifier = prepare(task, data, settings, context)
     training = Training(settings, classifier.network, classifier.inputs(samples.x), samples.y, seed=context.seed)
@@ -38,6 +45,8 @@ def run(task: SupervisedTask, method: str, settings: TrainingSettings, context: 
         step, last = training.step, training.step == settings.steps
         if reached is None or step % LOG_EVERY == 0 or last:
             loss = training.loss()
+            if not math.isfinite(loss):
+                raise InputError(f"learning_rate: got {settings.learning_rate}, the loss is {loss} after {step} steps")
             if reached is None and loss <= task.target_loss:
                 reached = step, training.seconds
             if step % LOG_EVERY == 0 or last:
@@ -79,6 +88,12 @@ def score(classifier: Classifier, samples: Samples, spoilt: Robustness) -> dict[
     logits = predict(classifier, samples.x_test)
     trained, tested = accuracy(classifier, samples.x, samples.y), _share_right(logits, samples.y_test)
     x, y = samples.x_test[: spoilt.samples], samples.y_test[: spoilt.samples]
+    right = logits[: spoilt.samples].argmax(1) == y
+
+    def attacked(adversarial: Tensor) -> float:
+        # An attack may also leave an input as it is, so what is wrong already stays wrong.
+        return (right & (predict(classifier, adversarial).argmax(1) == y)).double().mean().item()
+
     low, high = samples.low, samples.high
     eps = spoilt.eps * (high - low)
     noise = {str(sd): accuracy(classifier, add_noise(x, sd * (high - low)), y) for sd in spoilt.noise}
@@ -89,8 +104,8 @@ def score(classifier: Classifier, samples: Samples, spoilt: Robustness) -> dict[
         "final_accuracy": tested,
         "gap": trained - tested,
         "noise_accuracy": _mean(noise.values()),
-        "fgsm_accuracy": accuracy(classifier, fgsm(classifier, x, y, eps, low, high), y),
-        "pgd_accuracy": accuracy(classifier, pgd(classifier, x, y, eps, low, high, spoilt.pgd_steps), y),
+        "fgsm_accuracy": attacked(fgsm(classifier, x, y, eps, low, high)),
+        "pgd_accuracy": attacked(pgd(classifier, x, y, eps, low, high, spoilt.pgd_steps)),
         "corruption_accuracy": _mean(corrupted.values()) if images else None,
         "noise": [{"sd": float(sd), "accuracy": value} for sd, value in noise.items()],
         "corruptions": corrupted,

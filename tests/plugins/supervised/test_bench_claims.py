@@ -5,9 +5,12 @@ from tests.plugins.supervised import bench_claims
 
 def run(method, seed, accuracy, **settings):
     """Fabricate what a finished run says, as far as the sentences read it."""
-    keys = {**bench_claims.QUANTITIES, "train_seconds": 0, "squared_curvature": 0, "steps": 0}
+    keys = {**bench_claims.QUANTITIES, "train_seconds": 0, "squared_curvature": 0, "steps": 0, "final_loss": 0}
     measured = dict.fromkeys(keys, 0.5) | {"steps_to_loss": None, "seconds_to_loss": None}
-    config = {"methods": {method: {"weighting": "constant", "points": None, "curv_every": 1, **settings}}}
+    config = {
+        "task": {"target_loss": 0.6},
+        "methods": {method: {"weighting": "constant", "points": None, "curv_every": 1, **settings}},
+    }
     return {"task": "t", "method": method, "seed": seed, "config": config, **measured, "final_accuracy": accuracy}
 
 
@@ -32,6 +35,13 @@ def test_runs_that_never_meet_the_loss_are_counted_not_compared():
     runs += [run("ndm_natural", seed, 0.9, learned=0.0) for seed in range(3)]
     lines = bench_claims.of_natural_gradient(runs)
     assert lines[0].endswith("0 of 3 runs reach the loss.") and "fewer than two seeds to compare steps" in lines[1]
+
+
+def test_runs_that_lose_the_loss_again_are_counted():
+    runs = [run("ndm", seed, 0.9) for seed in range(3)]
+    runs += [run("ndm_natural", seed, 0.9, learned=0.0) | {"final_loss": 0.5 + seed / 10} for seed in range(3)]
+    lines = bench_claims.of_natural_gradient(runs)
+    assert "with the natural gradient (learned metrics weighted 0.0), 2 of 3 runs end at or below the loss." in lines
 
 
 @pytest.mark.parametrize("claim", bench_claims.CLAIMS, ids=lambda claim: claim.folder)

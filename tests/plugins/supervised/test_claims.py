@@ -51,8 +51,9 @@ def test_what_is_shown_comes_first_and_what_is_not_shown_is_said_to_be_unknown()
 
 
 def test_a_ratio_is_geometric():
-    sentence = ratio_sentence("it", "time", by_seed(1.0, 2.0, 4.0), by_seed(2.0, 4.0, 8.0))
-    assert sentence == "it: an improvement in time (times 0.50, 0.50 to 0.50)."
+    pair = by_seed(1.0, 2.0, 4.0), by_seed(2.0, 4.0, 8.0)
+    assert ratio_sentence("it", "time", *pair, "lower") == "it: an improvement in time (times 0.50, 0.50 to 0.50)."
+    assert ratio_sentence("it", "size", *pair) == "it: a change in size (times 0.50, 0.50 to 0.50)."
     assert "no effect that 2 seeds could show on time" in ratio_sentence(
         "it", "time", by_seed(1.0, 3.0), by_seed(2.0, 2.0)
     )

@@ -71,6 +71,13 @@ def test_every_method_runs_to_a_complete_result_and_repeats_bit_for_bit_after_a_
         assert torch.equal(first, second)
 
 
+def test_training_that_diverges_is_refused(tmp_path):
+    settings = ["learning_rate=100", "steps=12", "layers=30", "parameters=30000"]
+    config = load_config("claims/generalisation", ["method=mlp", *FAST, *(f"methods.mlp.{one}" for one in settings)])
+    with pytest.raises(InputError, match=r"learning_rate: got 100\.0, the loss is"):
+        execute(config, tmp_path / "run", track=False)
+
+
 @pytest.mark.parametrize(
     ("method", "more"), [("ndm_plain", ["methods.ndm_plain.mixing=false"]), ("mlp_spectral_norm", [])]
 )

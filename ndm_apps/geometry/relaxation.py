@@ -1,7 +1,7 @@
 r"""Geodesics in many dimensions, without second derivatives of the metric.
 
-Newton's method of :func:`ndm_apps.geometry.geodesic` forms n columns of the Hessian at every chord. Where the metric
-changes slowly along the curve, the Hessian is close to that of a constant metric, which is known in closed form,
+Newton's method of :func:`~ndm_apps.geometry.geodesic.geodesic` forms n columns of the Hessian at every chord. Where the
+metric changes slowly along the curve, the Hessian is close to that of a constant metric, which is known in closed form,
 
 .. math:: H \approx 2 N\, T \otimes \bar g, \qquad T = \mathrm{tridiag}(-1, 2, -1),
 
@@ -10,8 +10,6 @@ curves take one gradient and one solve a step: linear instead of quadratic conve
 where n is large.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,9 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ndm_apps.geometry import Metric
-
-__all__ = ["Relaxed", "relaxed_geodesic"]
+from ndm_apps.geometry.metric import Metric
 
 _NUMBERS = 1 << 25  # entries of the metric held at a time
 _ARMIJO = 0.1  # least share of the descent that the slope promises
