@@ -11,6 +11,9 @@ import pytest
 import torch
 import yaml
 
+# Benchmarks hold no tests, and import peers that the development extra does not install.
+collect_ignore_glob = ["**/bench_*.py"]
+
 torch.set_num_threads(1)
 
 
