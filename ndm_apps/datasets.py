@@ -102,6 +102,14 @@ def load(name: str) -> Arrays:
     return _arrays(name, str(raw), train_x / np.float32(255), train_y, test_x / np.float32(255), test_y)
 
 
+def load_source(name: str | None, npz: str | None) -> Arrays:
+    """Load a data set by name, or else the user's own arrays; see :func:`load` and :func:`load_npz`."""
+    if npz is not None:
+        return load_npz(npz)
+    assert name is not None
+    return load(name)
+
+
 def load_npz(path: str | Path) -> Arrays:
     """Load the user's own arrays ``x_train, y_train, x_test, y_test`` from a ``.npz`` file.
 

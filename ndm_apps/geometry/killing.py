@@ -8,9 +8,9 @@ and then :math:`g(\xi, \dot x)` is conserved along every geodesic. How the equat
 :mod:`ndm_apps.geometry.killing_equation`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final, overload
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ndm_apps.geometry.dictionary import Dictionary, checked_dictionary
 from ndm_apps.geometry.jets import rows, value_and_derivative
-from ndm_apps.geometry.killing_equation import check_tolerance, count_zeros, killing_equation, null_space
+from ndm_apps.geometry.killing_equation import Found, check_tolerance, count_zeros, killing_equation, null_space
 from ndm_apps.geometry.metric import Metric, evaluate
 
 
@@ -59,7 +59,7 @@ class KillingField:
 
 
 @final
-class KillingFields(Sequence[KillingField]):
+class KillingFields(Found[KillingField]):
     """The Killing fields found, best first, and the evidence for their number.
 
     Attributes
@@ -72,23 +72,10 @@ class KillingFields(Sequence[KillingField]):
     """
 
     def __init__(self, fields: Sequence[KillingField], spectrum: Float[Tensor, " fields"], gap: float) -> None:
-        self._fields, self.spectrum, self.gap = tuple(fields), spectrum, gap
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    @overload
-    def __getitem__(self, index: int) -> KillingField: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[KillingField]: ...
-    def __getitem__(self, index: int | slice) -> KillingField | Sequence[KillingField]:
-        return self._fields[index]
-
-    def __iter__(self) -> Iterator[KillingField]:
-        return iter(self._fields)
+        self._found, self.spectrum, self.gap = tuple(fields), spectrum, gap
 
     def __repr__(self) -> str:
-        residuals = ", ".join(f"{field.residual:.1e}" for field in self._fields)
+        residuals = ", ".join(f"{field.residual:.1e}" for field in self._found)
         return f"KillingFields({len(self)} of {len(self.spectrum)}, residuals [{residuals}], gap {self.gap:.1e})"
 
 

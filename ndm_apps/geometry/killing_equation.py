@@ -12,8 +12,9 @@ Killing vectors are polynomials with the index up, in polar coordinates of the p
 index down.
 """
 
+from collections.abc import Sequence
 from itertools import combinations_with_replacement, permutations
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, overload
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,25 @@ from ndm_apps.geometry.metric import Metric, evaluate
 
 # Neighbouring residuals of metrics without symmetries differ by less than this; see `count_zeros`.
 _CLEAR_GAP = 5.0
+
+
+T = TypeVar("T")
+
+
+class Found(Sequence[T]):
+    """What solves an equation, as a sequence; subclasses set ``_found`` and add the evidence for its length."""
+
+    _found: tuple[T, ...]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._found[index]
 
 
 class KillingEquation(NamedTuple):

@@ -10,10 +10,10 @@ called irreducible, a hidden symmetry: it belongs to no flow on the manifold (B.
 family of gravitational fields", 1968). How the equation is solved: :mod:`ndm_apps.geometry.killing_equation`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import final, overload
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from torch import Tensor
 from ndm_apps.geometry.dictionary import Dictionary, checked_dictionary
 from ndm_apps.geometry.killing import KillingFields, killing_fields
 from ndm_apps.geometry.killing_equation import (
+    Found,
     KillingEquation,
     check_tolerance,
     components,
@@ -70,7 +71,7 @@ class KillingTensor:
 
 
 @final
-class KillingTensors(Sequence[KillingTensor]):
+class KillingTensors(Found[KillingTensor]):
     """The Killing tensors found, reducible ones first, and the evidence for their number.
 
     Attributes
@@ -98,21 +99,8 @@ class KillingTensors(Sequence[KillingTensor]):
         gap: float,
         vectors: KillingFields,
     ) -> None:
-        self._tensors, self.sines, self.spectrum, self.gap, self.vectors = tuple(tensors), sines, spectrum, gap, vectors
-        self.reducible, self.irreducible = reducible, len(self._tensors) - reducible
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-    @overload
-    def __getitem__(self, index: int) -> KillingTensor: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[KillingTensor]: ...
-    def __getitem__(self, index: int | slice) -> KillingTensor | Sequence[KillingTensor]:
-        return self._tensors[index]
-
-    def __iter__(self) -> Iterator[KillingTensor]:
-        return iter(self._tensors)
+        self._found, self.sines, self.spectrum, self.gap, self.vectors = tuple(tensors), sines, spectrum, gap, vectors
+        self.reducible, self.irreducible = reducible, len(self._found) - reducible
 
     def __repr__(self) -> str:
         kinds = f"{self.reducible} reducible, {self.irreducible} irreducible"

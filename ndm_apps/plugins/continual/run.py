@@ -82,9 +82,7 @@ def run(task: ContinualTask, method: str, settings: Settings, context: RunContex
 
 def load_data(task: ContinualTask) -> datasets.Arrays:
     """Load the task's data set."""
-    if task.dataset.npz is not None:
-        return datasets.load_npz(task.dataset.npz)
-    return datasets.load(task.dataset.name)
+    return datasets.load_source(task.dataset.name, task.dataset.npz)
 
 
 def to_dtype(stream: Stream, dtype: str) -> Stream:

@@ -31,10 +31,7 @@ class Samples:
 
 def load_data(task: SupervisedTask) -> datasets.Arrays:
     """Load the task's data set."""
-    if task.dataset.npz is not None:
-        return datasets.load_npz(task.dataset.npz)
-    assert task.dataset.name is not None
-    return datasets.load(task.dataset.name)
+    return datasets.load_source(task.dataset.name, task.dataset.npz)
 
 
 def draw_samples(
