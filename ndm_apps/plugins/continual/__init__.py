@@ -10,7 +10,7 @@ from typing import Any
 _HOMES = {
     "NDMStrategy": "strategy",
     "NDMClassifier": "model",
-    "ShiftDetector": "shift",
+    "ShiftDetector": "shift.detector",
 }
 __all__ = ["NDMClassifier", "NDMStrategy", "ShiftDetector"]
 

@@ -13,7 +13,8 @@ from ndm_apps.engine.interpretation import Interpretation, interpret
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Picture, Result, Settings
 from ndm_apps.plugins.continual.run import build_learner, load_data, to_dtype
-from ndm_apps.plugins.continual.schema import ContinualTask, NDMSettings, TrainedNDMSettings
+from ndm_apps.plugins.continual.schema import ContinualTask
+from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
 from ndm_apps.plugins.continual.stream import Stream, build_stream
 from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
 from ndm_apps.plugins.geometry_pictures import geometry_pictures

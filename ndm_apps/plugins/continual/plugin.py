@@ -1,14 +1,9 @@
 """The continual-learning plugin as the rest of the suite sees it."""
 
 from ndm_apps.plugins.base import Column, Plugin
-from ndm_apps.plugins.continual.schema import (
-    ContinualTask,
-    NaiveSettings,
-    NDMSettings,
-    ReplaySettings,
-    StreamingLDASettings,
-    TrainedNDMSettings,
-)
+from ndm_apps.plugins.continual.baselines.settings import NaiveSettings, ReplaySettings, StreamingLDASettings
+from ndm_apps.plugins.continual.schema import ContinualTask
+from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
 
 PLUGIN = Plugin(
     domain="continual",

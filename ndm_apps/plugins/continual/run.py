@@ -19,18 +19,13 @@ from torch import Tensor
 from ndm_apps import datasets
 from ndm_apps.plugins.base import Dataset, Result, RunContext, Settings
 from ndm_apps.plugins.continual import pictures
-from ndm_apps.plugins.continual.baselines import ReservoirReplay, ResidentLDA, ResidentNaive, perceptron
+from ndm_apps.plugins.continual.baselines.replay import ReservoirReplay, ResidentLDA, ResidentNaive, perceptron
+from ndm_apps.plugins.continual.baselines.settings import NaiveSettings, ReplaySettings, StreamingLDASettings
 from ndm_apps.plugins.continual.resident import experiences, online_experience
-from ndm_apps.plugins.continual.schema import (
-    ContinualTask,
-    NaiveSettings,
-    NDMSettings,
-    ReplaySettings,
-    StreamingLDASettings,
-    TrainedNDMSettings,
-)
+from ndm_apps.plugins.continual.schema import ContinualTask
 from ndm_apps.plugins.continual.scores import accuracy_scores, shift_scores
-from ndm_apps.plugins.continual.shift import ShiftDetector
+from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
+from ndm_apps.plugins.continual.shift.detector import ShiftDetector
 from ndm_apps.plugins.continual.strategy import NDMStrategy
 from ndm_apps.plugins.continual.stream import Stream, build_stream
 from ndm_apps.plugins.continual.trained import TrainedNDMStrategy

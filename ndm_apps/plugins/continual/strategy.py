@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ndm_apps.plugins.continual.model import NDMClassifier
 from ndm_apps.plugins.continual.resident import ResidentBatches, idles_in_training
-from ndm_apps.plugins.continual.shift import ShiftDetector
+from ndm_apps.plugins.continual.shift.detector import ShiftDetector
 
 
 class NDMStrategy(ResidentBatches, SupervisedTemplate):

@@ -16,9 +16,9 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from ndm_apps.engine import NDM, GeometricLoss
-from ndm_apps.plugins.continual.model import RandomLift
+from ndm_apps.plugins.continual.immersion.lift import RandomLift
 from ndm_apps.plugins.continual.resident import ResidentBatches
-from ndm_apps.plugins.continual.shift import ShiftDetector
+from ndm_apps.plugins.continual.shift.detector import ShiftDetector
 
 
 class NDMCharts(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from ndm_apps.plugins.continual.inspect import inspect
 from ndm_apps.plugins.continual.resident import experiences
 from ndm_apps.plugins.continual.run import build_learner, load_data, to_dtype
-from ndm_apps.plugins.continual.schema import ContinualTask, TrainedNDMSettings
+from ndm_apps.plugins.continual.schema import ContinualTask
+from ndm_apps.plugins.continual.settings import TrainedNDMSettings
 from ndm_apps.plugins.continual.stream import build_stream
 from tests.plugins.continual.blobs import blobs
 

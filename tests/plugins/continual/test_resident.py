@@ -1,7 +1,7 @@
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from ndm_apps.plugins.continual.baselines import ResidentNaive, perceptron
+from ndm_apps.plugins.continual.baselines.replay import ResidentNaive, perceptron
 from ndm_apps.plugins.continual.resident import (
     ResidentLoader,
     experiences,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.engine import Atlas
-from ndm_apps.plugins.continual.components import Component, WatchingChart
+from ndm_apps.plugins.continual.shift.components import Component, WatchingChart
 
 # Exponents of the power martingales. Their wealths stay separate and are averaged: averaging the bets instead loses
 # evidence that is weak but steady.
@@ -28,7 +28,7 @@ class ShiftDetector(nn.Module):
     r"""Detect changes of a stream's distribution, sample by sample, and grow a chart for each.
 
     Each chart of the atlas holds one Gaussian component per label in a fixed linear embedding. For a new sample every
-    component c gives a curvature statistic (:class:`~ndm_apps.plugins.continual.components.Component`) and its
+    component c gives a curvature statistic (:class:`~ndm_apps.plugins.continual.shift.components.Component`) and its
     conformal p-value :math:`p_c` among the component's own past scores. :math:`p = \max_c p_c` is super-uniform under
     any mixture of known components, imbalance and recurrence included. Six power martingales bet against it,
 

@@ -1,0 +1,1 @@
+"""Immersions: maps of samples to features, fixed by the first samples of a stream and frozen from then on."""

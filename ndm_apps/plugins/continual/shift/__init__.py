@@ -1,0 +1,1 @@
+"""Shift detection on curvature, and the charts that grow at alarms."""
