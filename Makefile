@@ -66,7 +66,7 @@ results: $(READY)
 	cp results/runs/readme-digits/summary.md results/continual/digits.md
 	cp results/runs/readme-digits/ndm-seed0/figures/timeline.svg results/continual/digits-timeline.svg
 	rm -rf results/runs/readme-ablation
-	$(BIN)/ndm sweep continual/digits --set method=ndm --set methods.ndm.lift=0,2000 --set methods.ndm.solver=lda,ridge \
+	$(BIN)/ndm sweep continual/digits --set method=ndm --set methods.ndm.immersion.width=0,2000 --set methods.ndm.solver=lda,ridge \
 	  --out results/runs/readme-ablation --table results/continual/digits-ablation.md
 	for system in $(SYSTEMS); do \
 	  $(BIN)/ndm sweep physics/$$system --set task.noise=0.0,0.01 --out results/runs/readme-physics/$$system || exit 1; \

@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,10 +49,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 __all__ = [
+    "LiveRun",
     "Tracker",
     "default_uri",
     "finish_parent",
     "prepare",
+    "reason",
     "start_parent",
     "sync",
     "ui_command",
@@ -311,6 +313,56 @@ def finish_parent(
     return True
 
 
+class LiveRun:
+    """One MLflow run that is written to directly, for what has no run folder.
+
+    Unlike the rest of this module its methods raise what MLflow raises, within seconds if the store is a locked file:
+    the caller holds the only copy of what could not be sent.
+
+    Parameters
+    ----------
+    experiment, name
+        Of the run; the experiment is made if the store lacks it.
+    uri
+        Tracking URI; by default `default_uri`.
+    """
+
+    def __init__(self, experiment: str, name: str, *, uri: str | None = None) -> None:
+        self._uri = uri or default_uri()
+        self._client = _connect(self._uri)
+        place = _ensure_experiment(self._client, self._uri, experiment)
+        tags = {"mlflow.source.name": "ndm", "mlflow.source.type": "LOCAL"}
+        self.run_id: str = self._client.create_run(place, tags=tags, run_name=name).info.run_id
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Send parameters, nested mappings under dotted names."""
+        _send_params(self._writable(), self.run_id, params)
+
+    def log(self, points: Sequence[tuple[str, float, int, int]]) -> None:
+        """Send points ``(name, value, milliseconds since 1970, step)``, a thousand a call."""
+        from mlflow.entities import Metric
+
+        client = self._writable()
+        for start in range(0, len(points), BATCH):
+            batch = points[start : start + BATCH]
+            metrics = [Metric(metric_name(name), value, when, step) for name, value, when, step in batch]
+            client.log_batch(self.run_id, metrics=metrics)
+
+    def attach(self, path: Path | str, folder: str) -> None:
+        """Send a file to a folder of the run's artifacts."""
+        self._writable().log_artifact(self.run_id, str(path), folder)
+
+    def finish(self, status: str) -> None:
+        """End the run: ``"FINISHED"``, ``"FAILED"`` or ``"KILLED"``."""
+        self._writable().set_terminated(self.run_id, status)
+
+    def _writable(self) -> MlflowClient:
+        database = sqlite_path(self._uri)
+        if database is not None:
+            check_writable(database)
+        return self._client
+
+
 def ui_command(uri: str, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """Return the command line that serves MLflow's own pages on a local store.
 
@@ -359,11 +411,15 @@ def _connect(uri: str) -> MlflowClient:
     return _client(uri)
 
 
-def _explain(folder: Path, error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what went wrong in one line, without the user name and password of a server."""
     line = (str(error).strip().splitlines() or [""])[0]
-    reason = re.sub(r"//[^/@\s]*@", "//", line)[:200]  # without the user name and password of a server
+    return f"{type(error).__name__}: " + re.sub(r"//[^/@\s]*@", "//", line)[:200]
+
+
+def _explain(folder: Path, error: Exception) -> str:
     return (
-        f"MLflow has not got everything of {folder.name!r} ({type(error).__name__}: {reason}); "
+        f"MLflow has not got everything of {folder.name!r} ({reason(error)}); "
         "nothing is lost: the files are there and can be sent later"
     )
 
@@ -439,16 +495,22 @@ def _start_time(folder: Path) -> int:
     return int(1000 * (path.stat().st_mtime if path.exists() else time.time()))
 
 
+def _send_params(client: MlflowClient, run: str, params: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    flat = [Param(metric_name(name), as_text(value)[:PARAM_LENGTH]) for name, value in flatten(params)]
+    for start in range(0, len(flat), PARAMS):
+        client.log_batch(run, params=flat[start : start + PARAMS])
+
+
 def _send_settings(client: MlflowClient, run: str, state: State, config: dict[str, Any]) -> None:
-    from mlflow.entities import Param, RunTag
+    from mlflow.entities import RunTag
 
     if state.data.get("params") or not config:
         return
-    flat = [Param(metric_name(name), as_text(value)[:PARAM_LENGTH]) for name, value in flatten(config)]
+    _send_params(client, run, config)
     tags = {name: config.get(name, "") for name in ("method", "seed")}
     tags |= {"task": config.get("task_name") or config.get("task", ""), "domain": domain_of(config)}
-    for start in range(0, len(flat), PARAMS):
-        client.log_batch(run, params=flat[start : start + PARAMS])
     client.log_batch(run, tags=[RunTag(name, as_text(value)[:TAG_LENGTH]) for name, value in tags.items()])
     state.save(params=True)
 

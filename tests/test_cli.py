@@ -14,7 +14,7 @@ from ndm_apps.cli import main
 from ndm_apps.plugins import base
 from ndm_apps.plugins.base import Result
 
-GOOD = "task: continual/digits\nmethod: ndm\nseed: 3\nmethods:\n  ndm: {lift: 10}\n"
+GOOD = "task: continual/digits\nmethod: ndm\nseed: 3\nmethods:\n  ndm: {shrinkage: 0.1}\n"
 TASK = "domain: continual\ndataset: {name: digits}\nstream: {experiences: 5}\n"
 
 # What is in bad.yaml (a text, or an edit of a valid one), its wrong line, and what the message must hold.
@@ -32,19 +32,19 @@ BROKEN = {
     "not UTF-8": (GOOD.encode() + b"device: \xff\n", 6, "UTF-8"),
     "NUL byte": (GOOD.encode() + b"device: \0\n", 6, "NUL"),
     "huge number": (("seed: 3", f"seed: {'9' * 5000}"), 3, "too large"),
-    "NaN": (("lift: 10", "shrinkage: .nan"), 5, ".nan"),
-    "infinity": (("lift: 10", "shrinkage: .inf"), 5, ".inf"),
-    "overflow": (("lift: 10", "shrinkage: 1e999"), 5, "1e999"),
-    "deep": (("lift: 10", "lift: " + "[" * 500 + "]" * 500), 5, "deeper"),
+    "NaN": (("shrinkage: 0.1", "shrinkage: .nan"), 5, ".nan"),
+    "infinity": (("shrinkage: 0.1", "shrinkage: .inf"), 5, ".inf"),
+    "overflow": (("shrinkage: 0.1", "shrinkage: 1e999"), 5, "1e999"),
+    "deep": (("shrinkage: 0.1", "shrinkage: " + "[" * 500 + "]" * 500), 5, "deeper"),
     "unknown key": (("seed: 3", "sede: 3"), 3, "unknown key 'sede'; did you mean 'seed'?"),
     "missing method": (("method: ndm\n", ""), 1, "method: missing"),
     "missing task": (("task: continual/digits\n", ""), 1, "task: missing"),
     "wrong type": (("seed: 3", "seed: three"), 3, "seed: got 'three'"),
     "boolean": (("seed: 3", "seed: true"), 3, "seed: got true"),
-    "out of range": (("lift: 10", "lift: -1"), 5, "methods.ndm.lift: got -1"),
+    "out of range": (("shrinkage: 0.1", "shrinkage: -1.0"), 5, "methods.ndm.shrinkage: got -1.0"),
     "negative seed": (("seed: 3", "seed: -3"), 3, "seed: got -3"),
     "unknown method": (("method: ndm", "method: nmd"), 2, "unknown method of continual 'nmd'; did you mean 'ndm'?"),
-    "unknown setting": (("lift: 10", "lfit: 10"), 5, "did you mean 'lift'?"),
+    "unknown setting": (("shrinkage: 0.1", "shrinkgae: 0.1"), 5, "did you mean 'shrinkage'?"),
     "unknown device": (("seed: 3", "device: gpu"), 3, "device: got 'gpu'"),
     "unknown task": (("continual/digits", "continual/digit"), 1, "did you mean 'continual/digits'?"),
     "task with a wrong data set": (
@@ -144,7 +144,7 @@ def test_broken_files_are_refused_by_every_command_that_reads_them(name, here, r
         (["good.yaml", "--set", "sede=1"], "--set sede=1: unknown key 'sede'; did you mean 'seed'?"),
         (["good.yaml", "--set", "seed"], "--set seed: must be KEY=VALUE"),
         (["good.yaml", "--set", "seed=1", "--set", "seed=2"], "seed is set twice"),
-        (["good.yaml", "--set", "methods.ndm.lift=[1"], "not valid YAML"),
+        (["good.yaml", "--set", "methods.ndm.shrinkage=[1"], "not valid YAML"),
         (["good.yaml", "--set", "seed=1\n2"], "error: --set seed=1"),
         (["good.yaml", "--set", "task.dataset.name=chess"], "task.dataset.name: got 'chess'"),
         (["tasks/continual/digits", "--set", "seed=1"], "only keys of a config can be overridden"),

@@ -30,7 +30,8 @@ BELOW_PLUGINS = {
 ALLOWED = {
     "ndm_apps.geometry": {"ndm_apps.geometry"},
     "ndm_apps.engine": {"ndm_apps.geometry", "ndm_apps.engine"},
-    "ndm_apps.datasets": {"ndm_apps.torchvision_shim"},
+    "ndm_apps.datasets": {"ndm_apps.datasets", "ndm_apps.torchvision_shim"},
+    "ndm_apps.avalanche_logging": {"ndm_apps.tracking", "ndm_apps.torchvision_shim"},
     "ndm_apps.plugins.base": set(),
     "ndm_apps.plugins": BELOW_PLUGINS,
     "ndm_apps.tracking": {"ndm_apps.tracking", "ndm_apps.tracking_state"},

@@ -20,7 +20,7 @@ from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Picture, Result
 from ndm_apps.run import default_folder, execute, inspect_run
 
-SMALL = ("methods.ndm.lift=20", "task.stream.batch_size=64")
+SMALL = ("methods.ndm.immersion.width=20", "task.stream.batch_size=64")
 
 
 def settled(folder: Path) -> dict:
@@ -375,7 +375,7 @@ def kill_in_training(arguments: list[str], state: Path, delay: float) -> None:
 def test_a_run_that_is_killed_again_and_again_gives_the_same_result(method, kills, tmp_path):
     # Every pass is one more time through the data: training lasts some seconds, so that it can be hit in the middle.
     overrides = [
-        f"method={method}", "checkpoint_every=2", "task.stream.passes=5", "methods.ndm.lift=20",
+        f"method={method}", "checkpoint_every=2", "task.stream.passes=5", "methods.ndm.immersion.width=20",
         "methods.replay={hidden: [16], learning_rate: 0.1, momentum: 0.9}",
     ]  # fmt: skip
     folder, moments = tmp_path / "killed", random.Random(17)

@@ -55,9 +55,9 @@ def test_members_are_methods_times_seeds():
 
 
 def test_a_setting_of_one_method_does_not_multiply_the_others():
-    found = members("continual/digits", ["methods.ndm.lift=10,20"], methods=["ndm", "naive"], seeds=[0])
-    assert [m.label for m in found] == ["ndm-lift=10-seed0", "naive-seed0", "ndm-lift=20-seed0"]
-    assert [m.config.settings.lift for m in found if m.config.run.method == "ndm"] == [10, 20]
+    found = members("continual/digits", ["methods.ndm.immersion.width=10,20"], methods=["ndm", "naive"], seeds=[0])
+    assert [m.label for m in found] == ["ndm-immersion.width=10-seed0", "naive-seed0", "ndm-immersion.width=20-seed0"]
+    assert [m.config.settings.immersion.width for m in found if m.config.run.method == "ndm"] == [10, 20]
     assert labels("task.stream.passes=1,2", "threads=1", methods=["ndm"], seeds=[0]) == [
         "ndm-task.stream.passes=1-seed0",
         "ndm-task.stream.passes=2-seed0",
@@ -79,7 +79,7 @@ def test_labels_are_folder_names_of_their_own():
 
 def test_wrong_members_are_refused():
     for overrides, says in (
-        (["methods.ndm.lift=10,-1"], "--set methods.ndm.lift=-1: methods.ndm.lift: got -1"),
+        (["methods.ndm.shrinkage=1.0,-1.0"], "--set methods.ndm.shrinkage=-1.0: methods.ndm.shrinkage: got -1.0"),
         (["method=ndm,nmd"], "unknown method of continual 'nmd'"),
     ):
         with pytest.raises(InputError, match=says):

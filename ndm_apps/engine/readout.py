@@ -13,25 +13,34 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ndm_apps.engine.frequent_directions import FrequentDirections
+from ndm_apps.engine.symmetric import SymmetricSum
+
 __all__ = ["NaturalGradientReadout"]
 
 
 class NaturalGradientReadout(nn.Module):
     r"""Linear classifier on features :math:`\phi`, accumulated sample by sample and solved when asked.
 
-    With the Gram matrix :math:`G = \sum \phi \phi^\top`, class counts :math:`n_c`, class sums, class means :math:`m_c`,
-    N samples and D features, and :math:`\lambda` the ``shrinkage``:
+    Kept are the counts :math:`n_c` and means :math:`m_c` of the classes and the within-class scatter
+    :math:`W = \sum (\phi - m_c)(\phi - m_c)^\top`. With N samples, D features and :math:`\lambda` the ``shrinkage``:
 
-    - ``"ridge"``, regression on one-hot labels: logits :math:`W \phi`, with the rows of B the class sums,
+    - ``"ridge"``, regression on one-hot labels: with the Gram matrix
+      :math:`G = \sum \phi \phi^\top = W + \sum_c n_c m_c m_c^\top` and the rows of B the class sums, logits
+      :math:`V \phi`,
 
-      .. math:: W = \tfrac1N B\,\bigl(\tfrac1N G + \lambda \tfrac{\mathrm{tr}\,G}{N D} I\bigr)^{-1}
+      .. math:: V = \tfrac1N B\,\bigl(\tfrac1N G + \lambda \tfrac{\mathrm{tr}\,G}{N D} I\bigr)^{-1}
 
-    - ``"lda"``, linear discriminant analysis: with the within-class scatter
-      :math:`S = \tfrac1N (G - \sum_c n_c m_c m_c^\top)` and :math:`P = (S + \lambda \tfrac{\mathrm{tr}\,S}{D} I)^{-1}`,
-      logits :math:`m_c^\top P \phi - \tfrac12 m_c^\top P m_c + \log \pi_c`.
+    - ``"lda"``, linear discriminant analysis: with :math:`S = \tfrac1N W` and
+      :math:`P = (S + \lambda \tfrac{\mathrm{tr}\,S}{D} I)^{-1}` and the mean m of all samples, logits
+      :math:`(m_c - m)^\top P (\phi - \tfrac12 (m_c + m)) + \log \pi_c`.
 
-    Classes appear as their labels do. A class without samples has logit :math:`-\infty`. All state are sums, so
-    read-outs of two streams merge by addition, and the order of a stream matters to rounding only.
+    Classes appear as their labels do. A class without samples has logit :math:`-\infty`. Read-outs of two streams merge
+    into that of both, and the order of a stream matters to rounding only.
+
+    A mini-batch of b samples of a class with n samples so far and mean m adds exactly b outer products to W, those of
+    :math:`\phi_i - m - (1 - \sqrt{n / (n + b)}) (\bar\phi - m)`: nothing is subtracted later, so that float32 loses
+    nothing where the means are large beside the spread.
 
     Parameters
     ----------
@@ -43,12 +52,20 @@ class NaturalGradientReadout(nn.Module):
         :math:`\lambda`, at least 0.
     prior
         :math:`\pi_c` for ``"lda"``: ``"uniform"``, or ``"empirical"`` for the class frequencies.
+    classes
+        Labels from here on are refused; any label of at least 0 is welcome if not given.
+    rank
+        Keep W as a sketch of at most twice this rank and a diagonal
+        (:class:`~ndm_apps.engine.frequent_directions.FrequentDirections`) instead of its D (D + 1) / 2 entries.
+        Exact while there are no more than twice as many samples; then the order of a stream matters within the
+        sketch's bound.
     dtype
-        Of the sums and of the solution; float64 keeps long streams exact, float32 halves the memory.
+        Of the sums and of the solution; float32 halves the memory and is several times as fast.
 
     References
     ----------
     Amari, "Natural gradient works efficiently in learning", Neural Computation 10, 1998.
+    Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", 2nd ed., 2009, sections 3.4 and 4.3.
 
     Examples
@@ -67,6 +84,8 @@ class NaturalGradientReadout(nn.Module):
         solver: Literal["lda", "ridge"] = "lda",
         shrinkage: float = 1e-3,
         prior: Literal["uniform", "empirical"] = "uniform",
+        classes: int | None = None,
+        rank: int | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
@@ -78,21 +97,38 @@ class NaturalGradientReadout(nn.Module):
             raise ValueError(f"shrinkage must be finite and not negative, got {shrinkage}")
         if prior not in ("uniform", "empirical"):
             raise ValueError(f"prior must be 'uniform' or 'empirical', got {prior!r}")
+        if classes is not None and classes < 1:
+            raise ValueError(f"classes must be at least 1 or None, got {classes}")
+        if rank is not None and rank < 1:
+            raise ValueError(f"rank must be at least 1 or None, got {rank}")
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.features, self.solver, self.shrinkage, self.prior = features, solver, shrinkage, prior
-        self.gram: Tensor
-        self.sums: Tensor
+        self.rank, self._labels = rank, math.inf if classes is None else classes
+        self.scatter: SymmetricSum | FrequentDirections
+        if rank is None:
+            self.scatter = SymmetricSum(features, dtype=dtype)
+        else:
+            self.scatter = FrequentDirections(features, rank=rank, dtype=dtype)
+        self.means: Tensor
         self.counts: Tensor
-        self.register_buffer("gram", torch.zeros(features, features, dtype=dtype))
-        self.register_buffer("sums", torch.zeros(0, features, dtype=dtype))
+        self.trace: Tensor
+        self.register_buffer("means", torch.zeros(0, features, dtype=dtype))
         self.register_buffer("counts", torch.zeros(0, dtype=torch.float64))
+        self.register_buffer("trace", torch.zeros((), dtype=torch.float64))
         self._solution: tuple[Tensor, Tensor] | None = None
 
     @property
     def classes(self) -> int:
         """One more than the largest label so far."""
         return len(self.counts)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the state, and of the copy of it that a solution needs for a while."""
+        buffers = sum(buffer.nbytes for buffer in self.buffers())
+        copy = self.scatter.packed if isinstance(self.scatter, SymmetricSum) else self.scatter.rows
+        return buffers + copy.nbytes
 
     @torch.no_grad()
     def update(self, phi: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> None:
@@ -101,38 +137,82 @@ class NaturalGradientReadout(nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not fit, a label is not an integer of at least 0, or a feature is not finite. Nothing has been
-            added then.
+            If shapes do not fit, a label is not an integer of at least 0 and below ``classes``, or a feature is not
+            finite or so large that sums of its square might not be. Nothing has been added then.
         """
         if phi.ndim != 2 or phi.shape[1] != self.features:
             raise ValueError(f"phi must have shape (batch, {self.features}), got {tuple(phi.shape)}")
-        if labels.shape != phi.shape[:1] or labels.is_floating_point() or labels.dtype == torch.bool:
+        if labels.shape != phi.shape[:1] or labels.dtype.is_floating_point or labels.dtype == torch.bool:
             raise ValueError(
                 f"labels must be integers of shape ({len(phi)},), got {labels.dtype} of shape {tuple(labels.shape)}"
             )
         if not len(phi):
             return
-        if labels.min() < 0:
-            raise ValueError(f"labels must be at least 0, got {labels.min().item()}")
-        if not torch.isfinite(phi).all():
-            row = int((~torch.isfinite(phi)).any(-1).nonzero()[0])
-            raise ValueError(f"phi must be finite, got a value that is not in row {row}")
-        phi, labels = phi.to(self.gram), labels.to(self.gram.device, torch.long)
-        self._grow(int(labels.max()) + 1)
-        self.gram.addmm_(phi.mT, phi)
-        self.sums.index_add_(0, labels, phi)
-        self.counts.index_add_(0, labels, self.counts.new_ones(len(labels)))
+        low, high = (int(end) for end in labels.aminmax())
+        if low < 0:
+            raise ValueError(f"labels must be at least 0, got {low}")
+        if high >= self._labels:
+            raise ValueError(f"labels must be below {self._labels}, got {high}")
+        phi, labels = phi.to(self.means), labels.to(self.means.device, torch.long)
+        # One number tells. Its square leaves room for a trillion more of such mini-batches.
+        if not torch.linalg.vector_norm(phi) < torch.finfo(phi.dtype).max ** 0.5 / 2**20:
+            raise ValueError(_not_finite(phi))
+        present, labels, arriving = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+        before, mean = self._of(present)
+        share = arriving / (before + arriving)
+        sums = phi.new_zeros(len(present), self.features).index_add_(0, labels, phi)
+        step = sums / arriving[:, None].to(phi) - mean
+        rows = phi - (mean + (1 - (1 - share).sqrt())[:, None].to(phi) * step)[labels]
+        self._put(present, before + arriving, mean + share[:, None].to(phi) * step)
+        self.trace += torch.linalg.vector_norm(rows).double().square()
+        self.scatter.update(rows)
         self._solution = None
 
     @torch.no_grad()
     def merge(self, other: NaturalGradientReadout) -> None:
-        """Add the samples that another read-out of the same features has seen."""
+        """Add the samples that another read-out of the same features has seen.
+
+        Raises
+        ------
+        ValueError
+            If it has other features, another ``rank``, or labels that are not below ``classes``.
+        """
         if other.features != self.features:
             raise ValueError(f"other must have {self.features} features, got {other.features}")
-        self._grow(other.classes)
-        self.gram += other.gram.to(self.gram)
-        self.sums[: other.classes] += other.sums.to(self.sums)
-        self.counts[: other.classes] += other.counts.to(self.counts)
+        if other.rank != self.rank:
+            raise ValueError(f"other must have rank {self.rank}, got {other.rank}")
+        if other.classes > self._labels:
+            raise ValueError(f"other must have labels below {self._labels}, got {other.classes - 1}")
+        present = torch.nonzero(other.counts)[:, 0]
+        arriving, theirs = (part.to(self.means.device) for part in other._of(present))
+        present = present.to(self.means.device)
+        before, mean = self._of(present)
+        step = theirs.to(mean) - mean
+        share = arriving / (before + arriving)
+        rows = (before * share).sqrt()[:, None].to(mean) * step
+        self._put(present, before + arriving, mean + share[:, None].to(mean) * step)
+        self.trace += other.trace.to(self.trace) + rows.double().square().sum()
+        self.scatter.merge(other.scatter)  # type: ignore[arg-type]
+        self.scatter.update(rows[before > 0])
+        self._solution = None
+
+    @torch.no_grad()
+    def fade(self, factor: float) -> None:
+        r"""Let all samples so far count less: each by a factor in (0, 1].
+
+        Applied before each mini-batch of b samples with :math:`2^{-b / h}`, it is recursive least squares with
+        exponential forgetting of half-life h, for streams whose labels change their meaning.
+
+        Raises
+        ------
+        ValueError
+            If the factor is not in (0, 1].
+        """
+        if not 0 < factor <= 1:
+            raise ValueError(f"factor must be in (0, 1], got {factor}")
+        self.counts *= factor
+        self.trace *= factor
+        self.scatter.scale(factor)
         self._solution = None
 
     def solution(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
@@ -157,48 +237,72 @@ class NaturalGradientReadout(nn.Module):
         total = self.counts.sum()
         if not total:
             raise ValueError("readout has no samples yet: call update first")
-        seen = self.counts > 0
-        means = self.sums / self.counts.clamp_min(1)[:, None].to(self.sums)
-        scatter = self.gram / total
+        # Rows whose outer products are the scatter between the classes, which makes the Gram matrix of the one within.
+        between = self.counts.sqrt()[:, None].to(self.means) * self.means
+        gram_trace = self.trace + between.double().square().sum()
+        trace = self.trace if self.solver == "lda" else gram_trace
         # Scatter that is nothing but rounding (one sample of each class) still needs a ridge above the rounding.
-        floor = torch.finfo(scatter.dtype).eps ** 0.5 * scatter.diagonal().mean()
+        floor = torch.finfo(self.means.dtype).eps ** 0.5 * gram_trace
+        overall = (self.counts / total).to(self.means) @ self.means
         if self.solver == "lda":
-            spread = means * (self.counts / total).sqrt()[:, None].to(means)
-            scatter.addmm_(spread.mT, spread, alpha=-1)
-        scatter.diagonal().add_(self.shrinkage * torch.maximum(scatter.diagonal().mean(), floor))
-        factor, info = torch.linalg.cholesky_ex(scatter)
-        if info.item():
+            right = float(total) * (self.means - overall) * (self.counts > 0)[:, None]
+        else:
+            right = self.counts[:, None].to(self.means) * self.means
+        try:
+            weight = self.scatter.solve(
+                right,
+                ridge=float(self.shrinkage * torch.maximum(trace, floor) / self.features),
+                rows=None if self.solver == "lda" else between,
+            )
+        except ValueError:
             raise ValueError(
                 f"shrinkage must be larger for {int(total)} samples of {self.features} features, got {self.shrinkage}"
-            )
-        right = means if self.solver == "lda" else self.sums / total
-        weight = torch.cholesky_solve(right.mT, factor).mT
+            ) from None
         bias = weight.new_zeros(len(weight))
         if self.solver == "lda":
-            bias = -(weight * means).sum(-1) / 2
+            bias = -(weight * (self.means + overall)).sum(-1) / 2
             if self.prior == "empirical":
                 bias = bias + (self.counts / total).log().to(bias)
-        return weight, bias.masked_fill(~seen, -math.inf)
+        return weight, bias.masked_fill(self.counts == 0, -math.inf)
 
-    def _grow(self, classes: int) -> None:
-        missing = classes - self.classes
+    def _of(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return counts and means of classes; zeros of those that have no place yet."""
+        known = labels < self.classes
+        counts, means = self.counts.new_zeros(len(labels)), self.means.new_zeros(len(labels), self.features)
+        counts[known], means[known] = self.counts[labels[known]], self.means[labels[known]]
+        return counts, means
+
+    def _put(self, labels: Tensor, counts: Tensor, means: Tensor) -> None:
+        """Set counts and means of classes, and make room for them."""
+        missing = int(labels.max()) + 1 - self.classes if len(labels) else 0
         if missing > 0:
-            self.sums = torch.cat([self.sums, self.sums.new_zeros(missing, self.features)])
-            self.counts = torch.cat([self.counts, self.counts.new_zeros(missing)])
+            # Both or neither: a label so large that there is no memory for it leaves all as it was.
+            self.means, self.counts = (
+                torch.cat([self.means, self.means.new_zeros(missing, self.features)]),
+                torch.cat([self.counts, self.counts.new_zeros(missing)]),
+            )
+        self.counts[labels], self.means[labels] = counts, means
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # Classes seen by the saved read-out are no error, they are its state.
         counts = state_dict.get(f"{prefix}counts")
         if counts is not None:
-            self.sums = self.sums.new_zeros(len(counts), self.features)
+            self.means = self.means.new_zeros(len(counts), self.features)
             self.counts = self.counts.new_zeros(len(counts))
         self._solution = None
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _apply(self, fn: Any, recurse: bool = True) -> NaturalGradientReadout:
-        before = self.gram.device, self.gram.dtype
+        before = self.means.device, self.means.dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # A move to where it is already (training loops ask for it all the time) costs no new solution.
-        if (self.gram.device, self.gram.dtype) != before:
+        if (self.means.device, self.means.dtype) != before:
             self._solution = None
         return self
+
+
+def _not_finite(phi: Tensor) -> str:
+    bad = ~torch.isfinite(phi).all(-1)
+    if bad.any():
+        return f"phi must be finite, got a value that is not in row {int(bad.nonzero()[0])}"
+    return f"phi must be small enough for {phi.dtype} to add up squares, got values up to {phi.abs().max().item():.3g}"

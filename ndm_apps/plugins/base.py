@@ -43,12 +43,13 @@ class Settings(Schema):
 class DatasetSource(Schema):
     """A data set by name, or the user's own arrays.
 
-    ``name`` is one of ``digits`` (ships with scikit-learn), ``mnist``, ``fashion_mnist``. ``npz`` is the path of a
-    file with arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``: vectors or images (``(samples, [channels,]
-    height, width)``), and integer labels. A relative path starts at the file that names it.
+    ``name`` is one of ``digits`` (ships with scikit-learn), ``mnist``, ``fashion_mnist``, ``cifar10``, ``omniglot`` and
+    ``electricity`` (a sequence without a test set). ``npz`` is the path of a file with arrays ``x_train``,
+    ``y_train``, ``x_test``, ``y_test``: vectors or images (``(samples, [channels,] height, width)``), and integer
+    labels. A relative path starts at the file that names it.
     """
 
-    name: Literal["digits", "mnist", "fashion_mnist"] | None = None
+    name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "omniglot", "electricity"] | None = None
     npz: Annotated[str, Field(min_length=1)] | None = None
 
     @field_validator("npz")

@@ -10,6 +10,7 @@ from ndm_apps.engine.checkpoint import load_state, save_state
 from ndm_apps.engine.readout import NaturalGradientReadout
 
 SOLVERS = ["lda", "ridge"]
+RANKS = [None, 3, 200]  # the metric whole, as a sketch, and as a sketch that has room for all the samples
 
 
 def data(count=300, features=6, classes=4, balanced=False):
@@ -41,12 +42,75 @@ def test_order_and_batches_do_not_matter(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_merge_is_the_union(solver):
+def test_order_does_not_matter_in_float32_far_from_the_origin(solver):
+    x, label = (part[:2000] for part in data(count=2000))
+    x = (x + 100.0).float()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    a = fitted(x, label, solver=solver, dtype=torch.float32)
+    b = fitted(x[order], label[order], batch=7, solver=solver, dtype=torch.float32)
+    exact = fitted(x.double(), label, solver=solver)(x.double())
+    scale = (exact.max() - exact.min()).item()
+    torch.testing.assert_close(a(x), b(x), rtol=0, atol=1e-4 * scale)
+    torch.testing.assert_close(a(x).double(), exact, rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 300])
+def test_scatter_is_that_about_the_class_means(batch):
     x, label = data()
-    early, late = label < 2, label >= 2  # the parts know different classes
-    merged, other = (fitted(x[part], label[part], solver=solver) for part in (early, late))
+    readout = fitted(x, label, batch=batch)
+    means = torch.stack([x[label == c].mean(0) for c in range(4)])
+    torch.testing.assert_close(readout.means, means, rtol=1e-12, atol=1e-12)
+    within = (x - means[label]).mT @ (x - means[label])
+    torch.testing.assert_close(readout.scatter.dense(), within, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(readout.trace, within.trace(), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("parts", ["classes", "samples"])
+@pytest.mark.parametrize("rank", [None, 200])
+def test_merge_is_the_union(solver, parts, rank):
+    x, label = data()
+    early = label < 2 if parts == "classes" else torch.arange(len(x)) < 100
+    merged, other = (fitted(x[part], label[part], solver=solver, rank=rank) for part in (early, ~early))
+    before = other(x)
     merged.merge(other)
     torch.testing.assert_close(merged(x), fitted(x, label, solver=solver)(x), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(merged.trace, fitted(x, label).trace, rtol=1e-10, atol=0)
+    assert torch.equal(other(x), before)
+
+
+def test_merge_into_an_empty_one_is_a_copy():
+    x, label = data()
+    full, empty = fitted(x, label), NaturalGradientReadout(6)
+    empty.merge(full)
+    full.merge(NaturalGradientReadout(6))
+    torch.testing.assert_close(empty(x), full(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_sketch_with_room_is_exact(solver):
+    x, label = data()
+    torch.testing.assert_close(
+        fitted(x, label, solver=solver, rank=200)(x), fitted(x, label, solver=solver)(x), rtol=1e-8, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_sketch_classifies_almost_as_well_and_is_small(solver):
+    rng = np.random.default_rng(0)
+    label = torch.from_numpy(rng.integers(5, size=2000))
+    mixing = rng.normal(size=(64, 64)) * np.arange(1, 65) ** -1.0
+    x = torch.from_numpy(rng.normal(size=(5, 64))[label] * 0.3 + rng.normal(size=(2000, 64)) @ mixing.T)
+    exact, sketch = (fitted(x, label, solver=solver, rank=rank) for rank in (None, 16))
+    right = [(readout(x).argmax(-1) == label).double().mean() for readout in (exact, sketch)]
+    assert right[0] > 0.8 and right[1] > right[0] - 0.05
+    assert NaturalGradientReadout(2048, rank=16).memory < 0.1 * NaturalGradientReadout(2048).memory
+
+
+def test_memory_is_that_of_half_the_matrix_twice():
+    readout = NaturalGradientReadout(6000, dtype=torch.float32)
+    half = 4 * 6000 * 6001 / 2
+    assert 2 * half < readout.memory < 2.4 * half
 
 
 def test_shrunk_merge_keeps_the_larger_set_of_classes():
@@ -56,6 +120,25 @@ def test_shrunk_merge_keeps_the_larger_set_of_classes():
     many.merge(few)
     assert many.classes == 4
     assert torch.equal(many.counts, torch.bincount(label).double())
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_resumed_stream_is_the_same_to_the_bit(tmp_path, rank):
+    x, label = data(count=1200)
+    readout = fitted(x[:700], label[:700], rank=rank)
+    save_state(tmp_path / "s", readout.state_dict())
+    resumed = NaturalGradientReadout(6, rank=rank)
+    resumed.load_state_dict(load_state(tmp_path / "s"))
+    for part in (readout, resumed):
+        part.update(x[700:], label[700:])
+    assert torch.equal(resumed(x), readout(x))
+
+
+def test_single_samples_and_empty_batches():
+    x, label = data()
+    readout = fitted(x, label, batch=1)
+    readout.update(x[:0], label[:0])
+    torch.testing.assert_close(readout(x), fitted(x, label)(x), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("balanced", "prior"), [(True, "uniform"), (True, "empirical"), (False, "empirical")])
@@ -105,15 +188,16 @@ def test_solved_once_and_again_after_an_update():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_state_round_trip_with_grown_shapes(tmp_path, dtype):
+@pytest.mark.parametrize("rank", RANKS)
+def test_state_round_trip_with_grown_shapes(tmp_path, dtype, rank):
     x, label = data()
-    readout = fitted(x, label, dtype=dtype)
+    readout = fitted(x, label, dtype=dtype, rank=rank)
     save_state(tmp_path / "s", readout.state_dict())
-    other = fitted(x[:3], torch.tensor([0, 8, 1]), dtype=dtype)
+    other = fitted(x[:3], torch.tensor([0, 8, 1]), dtype=dtype, rank=rank)
     other(x)
     other.load_state_dict(load_state(tmp_path / "s"))
     assert torch.equal(other(x), readout(x))
-    nested = torch.nn.Sequential(NaturalGradientReadout(6, dtype=dtype))
+    nested = torch.nn.Sequential(NaturalGradientReadout(6, dtype=dtype, rank=rank))
     nested.load_state_dict(torch.nn.Sequential(readout).state_dict())
     assert torch.equal(nested(x), readout(x))
 
@@ -134,11 +218,14 @@ def test_output_dtype_is_that_of_the_features():
         (torch.zeros(2, 6), torch.tensor([0]), r"\(2,\)"),
         (torch.zeros(2, 6), torch.tensor([0.0, 1.0]), "float32"),
         (torch.zeros(2, 6), torch.tensor([-1, 9]), "at least 0, got -1"),
+        (torch.zeros(2, 6), torch.tensor([0, 12]), "below 12, got 12"),
+        (torch.full((2, 6), 1e200, dtype=torch.float64), torch.tensor([10, 11]), "squares"),
     ],
 )
-def test_wrong_samples_leave_no_trace(phi, labels, message):
+@pytest.mark.parametrize("rank", [None, 3])
+def test_wrong_samples_leave_no_trace(phi, labels, message, rank):
     x, label = data()
-    readout = fitted(x, label)
+    readout = fitted(x, label, classes=12, rank=rank)
     before = {name: value.clone() for name, value in readout.state_dict().items()}
     with pytest.raises(ValueError, match=message):
         readout.update(phi, labels)
@@ -163,10 +250,50 @@ def test_one_sample_of_each_class_is_enough():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"features": 0}, {"solver": "svm"}, {"shrinkage": -1.0}, {"prior": "flat"}, {"dtype": torch.float16}],
+    [
+        {"features": 0},
+        {"solver": "svm"},
+        {"shrinkage": -1.0},
+        {"prior": "flat"},
+        {"dtype": torch.float16},
+        {"classes": 0},
+        {"rank": 0},
+    ],
 )
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be"):
         NaturalGradientReadout(**{"features": 2, **arguments})
-    with pytest.raises(ValueError, match="other"):
-        NaturalGradientReadout(2).merge(NaturalGradientReadout(3))
+
+
+@pytest.mark.parametrize("other", [{"features": 3}, {"features": 2, "rank": 4}])
+def test_what_does_not_fit_is_not_merged(other):
+    with pytest.raises(ValueError, match="other must have"):
+        NaturalGradientReadout(2).merge(NaturalGradientReadout(**other))
+    x, label = data()
+    with pytest.raises(ValueError, match="labels below 2, got 3"):
+        NaturalGradientReadout(6, classes=2).merge(fitted(x, label))
+
+
+@pytest.mark.parametrize("rank", [None, 200])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_faded_samples_count_less(solver, rank):
+    x, label = data(count=120)
+    faded = NaturalGradientReadout(x.shape[1], solver=solver, rank=rank)
+    weight = torch.ones(120, dtype=torch.float64)
+    for start in range(0, 120, 30):
+        faded.fade(0.5)
+        weight[:start] *= 0.5
+        faded.update(x[start : start + 30], label[start : start + 30])
+    counts = torch.zeros(4, dtype=torch.float64).index_add_(0, label, weight)
+    means = torch.zeros(4, 6, dtype=torch.float64).index_add_(0, label, weight[:, None] * x) / counts[:, None]
+    centred_rows = x - means[label]
+    torch.testing.assert_close(faded.counts, counts)
+    torch.testing.assert_close(faded.means, means)
+    torch.testing.assert_close(faded.scatter.dense(), centred_rows.mT @ (weight[:, None] * centred_rows))
+    torch.testing.assert_close(float(faded.trace), float((weight[:, None] * centred_rows.square()).sum()))
+
+
+def test_fading_refuses_factors_that_grow():
+    for factor in (0.0, 1.5, math.nan):
+        with pytest.raises(ValueError, match="factor must be in"):
+            NaturalGradientReadout(2).fade(factor)

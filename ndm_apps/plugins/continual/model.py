@@ -7,7 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ndm_apps.engine import NaturalGradientReadout
+from ndm_apps.plugins.continual.charts.readouts import ChartReadouts
+from ndm_apps.plugins.continual.front import Front
+from ndm_apps.plugins.continual.immersion.base import Immersion
 from ndm_apps.plugins.continual.immersion.lift import RandomLift
 
 
@@ -19,65 +21,92 @@ class NDMClassifier(nn.Module):
 
     Parameters
     ----------
-    lift
-        Width of the random lift.
+    immersion
+        Map of samples to features, fitted to the first ones; a :class:`RandomLift` of 1000 units if not given.
     solver, shrinkage
         As of :class:`~ndm_apps.engine.NaturalGradientReadout`.
-    seed
-        Seed of the random lift.
+    domains
+        Most read-outs kept apart, where charts show known labels with new inputs; see
+        :class:`~ndm_apps.plugins.continual.charts.readouts.ChartReadouts`.
+    half_life
+        Samples after which one counts half, for streams whose labels change their meaning; None: nothing fades.
+
+    Examples
+    --------
+    >>> classifier = NDMClassifier(RandomLift(10))
+    >>> x = torch.tensor([[0.0, 1.0], [0.2, 0.8], [1.0, 0.0], [0.9, 0.2]])
+    >>> classifier.learn(x, torch.tensor([0, 0, 1, 1]))
+    >>> classifier(x).argmax(1).tolist()
+    [0, 0, 1, 1]
     """
 
     def __init__(
-        self, *, lift: int = 1000, solver: Literal["lda", "ridge"] = "lda", shrinkage: float = 1e-2, seed: int = 0
+        self,
+        immersion: Immersion | None = None,
+        *,
+        solver: Literal["lda", "ridge"] = "lda",
+        shrinkage: float = 1e-2,
+        domains: int = 1,
+        half_life: float | None = None,
     ) -> None:
         super().__init__()
-        self.immersion = RandomLift(lift, seed=seed)
-        self.readout: NaturalGradientReadout | None = None
-        self._solver, self._shrinkage = solver, shrinkage
+        self.front = Front(RandomLift(1000) if immersion is None else immersion)
+        self.readouts: ChartReadouts | None = None
+        self._settings = {"solver": solver, "shrinkage": shrinkage, "limit": domains}
+        self._half_life = half_life
 
-    @torch.no_grad()
     def learn(self, x: Tensor, y: Tensor) -> None:
-        """Learn a mini-batch ``(batch, ...)`` with integer labels ``(batch,)``.
+        """Learn a mini-batch ``(batch, ...)`` with integer labels ``(batch,)``, as samples of one chart.
 
         Raises
         ------
         ValueError
-            If a sample is not finite or a label negative; nothing has been learnt then.
+            If a sample is not finite, samples change their shape, or a label is negative; nothing has been learnt then.
         """
-        finite = x.flatten(1).isfinite().all(1)
-        if not finite.all():
-            raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the mini-batch is not finite")
-        if not self.immersion.fitted:
-            self.immersion.fit(x)
-        features = self.immersion(x)
-        if self.readout is None:
-            self._make_readout(features)
-        self.readout.update(features, y)
+        released = self.front.admit(x, y)
+        if released is not None:
+            self.teach(*released)
+
+    def teach(self, features: Tensor, labels: Tensor, charts: Tensor | None = None) -> None:
+        """Learn features ``(batch, D)`` that the front has let in, of the given charts ``(batch,)`` or of one."""
+        if self.readouts is None:
+            self._make_readouts(features)
+        if self._half_life is not None:
+            for readout in self.readouts.own.values():
+                readout.fade(0.5 ** (len(labels) / self._half_life))
+        self.readouts.update(features, labels, torch.zeros_like(labels) if charts is None else charts)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, classes seen)``; a class below the largest label that was never seen gets -inf."""
-        if self.readout is None:
+        if self.readouts is None:
             raise ValueError("forward: the model has not learnt any mini-batch yet")
-        return self.readout(self.immersion(x))
+        return self.readouts(self.front(x))
 
-    def frozen(self) -> nn.Module:
-        """Return the present classifier as plain layers that ``torch.export`` understands."""
-        weight, bias = (part.to(self.immersion.weight) for part in self.readout.solution())
+    def frozen(self) -> nn.Module | None:
+        """Return the present classifier as plain layers that ``torch.export`` understands; None if it is no linear one.
+
+        Linear it is as long as there is one domain.
+        """
+        if self.readouts is None or len(self.readouts.own) > 1:
+            return None
+        # The solution comes in the metric's precision, features in the samples'.
+        reference = next((part for part in self.front.buffers() if part.is_floating_point()), None)
+        weight, bias = self.readouts.shared.solution()
+        if reference is not None:
+            weight, bias = weight.to(reference), bias.to(reference)
         head = nn.Linear(weight.shape[1], len(weight), device=weight.device, dtype=weight.dtype)
         head.weight.data, head.bias.data = weight, bias
-        return nn.Sequential(self.immersion, head).requires_grad_(False).eval()
+        return nn.Sequential(self.front.immersion, head).requires_grad_(False).eval()
 
-    def _make_readout(self, features: Tensor) -> None:
-        self.readout = NaturalGradientReadout(features.shape[1], solver=self._solver, shrinkage=self._shrinkage).to(
-            features.device
-        )
+    def _make_readouts(self, features: Tensor) -> None:
+        """Make read-outs for features ``(..., D)`` of their precision, where they are."""
+        made = ChartReadouts(features.shape[-1], **self._settings, dtype=features.dtype)
+        self.readouts = made.to(features.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The immersion and the read-out take their size from the first mini-batch: make room before the copy.
-        self.readout = None
-        for name in ("mean", "scale", "weight", "bias"):
-            saved = state_dict.get(prefix + "immersion." + name)
-            setattr(self.immersion, name, None if saved is None else torch.empty_like(saved))
-        if self.immersion.fitted:
-            self._make_readout(torch.empty(0, sum(self.immersion.weight.shape)))
+        # The read-outs take their size from the first features: make room before the copy.
+        saved = state_dict.get(prefix + "readouts.own.0.means")
+        self.readouts = None
+        if saved is not None:
+            self._make_readouts(saved)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,7 +1,7 @@
 """The continual-learning plugin as the rest of the suite sees it."""
 
 from ndm_apps.plugins.base import Column, Plugin
-from ndm_apps.plugins.continual.baselines.settings import NaiveSettings, ReplaySettings, StreamingLDASettings
+from ndm_apps.plugins.continual.baselines.settings import METHODS
 from ndm_apps.plugins.continual.schema import ContinualTask
 from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
 
@@ -9,17 +9,12 @@ PLUGIN = Plugin(
     domain="continual",
     summary="learns from streams without boundaries or exemplars, detects shifts on curvature, grows charts",
     task=ContinualTask,
-    methods={
-        "ndm": NDMSettings,
-        "ndm_trained": TrainedNDMSettings,
-        "slda": StreamingLDASettings,
-        "replay": ReplaySettings,
-        "naive": NaiveSettings,
-    },
+    methods={"ndm": NDMSettings, "ndm_trained": TrainedNDMSettings, **METHODS},
     entry="ndm_apps.plugins.continual.run:run",
     inspect="ndm_apps.plugins.continual.inspect:inspect",
     columns=(
         Column("final_accuracy", "accuracy", ".4f", "higher"),
+        Column("prequential_accuracy", "prequential accuracy", ".4f", "higher"),
         Column("forgetting", "forgetting", ".4f", "lower"),
         Column("stored_exemplars", "exemplars", ".0f", "lower"),
         Column("charts", "charts", ".1f"),

@@ -2,223 +2,174 @@
 
 from __future__ import annotations
 
-import ndm_apps.torchvision_shim  # noqa: F401  (before anything that imports torchvision)
-
-# isort: split
-import re
-import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.training.plugins import EvaluationPlugin
-from torch import Tensor
+from torch import Tensor, nn
 
-from ndm_apps import datasets
-from ndm_apps.plugins.base import Dataset, Result, RunContext, Settings
+from ndm_apps.plugins.base import Dataset, Result, RunContext
 from ndm_apps.plugins.continual import pictures
-from ndm_apps.plugins.continual.baselines.replay import ReservoirReplay, ResidentLDA, ResidentNaive, perceptron
-from ndm_apps.plugins.continual.baselines.settings import NaiveSettings, ReplaySettings, StreamingLDASettings
-from ndm_apps.plugins.continual.resident import experiences, online_experience
+from ndm_apps.plugins.continual.held_out import held_out
+from ndm_apps.plugins.continual.immersion.settings import WithImmersion
 from ndm_apps.plugins.continual.schema import ContinualTask
 from ndm_apps.plugins.continual.scores import accuracy_scores, shift_scores
-from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
-from ndm_apps.plugins.continual.shift.detector import ShiftDetector
-from ndm_apps.plugins.continual.strategy import NDMStrategy
-from ndm_apps.plugins.continual.stream import Stream, build_stream
-from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
+from ndm_apps.plugins.continual.session import Session
+from ndm_apps.plugins.continual.stream import Stream, open_stream
 
-Learner = NDMStrategy | TrainedNDMStrategy | ResidentNaive | ResidentLDA
+_POINTS = 2000  # of the timeline, at most
 
 
-def run(task: ContinualTask, method: str, settings: Settings, context: RunContext) -> Result:
+@dataclass
+class Record:
+    """What is measured on the way.
+
+    Attributes
+    ----------
+    position
+        Samples of the stream so far.
+    matrix
+        Accuracy on each test set, at each stop so far.
+    watch
+        Position, highest wealth and mean curvature statistic since the last entry.
+    peak
+        Highest wealth since then.
+    prequential
+        Of a sequence: for each piece, its end, its samples, and how many were right before they were learnt.
+    """
+
+    position: int = 0
+    matrix: list[list[float]] = field(default_factory=list)
+    watch: list[list[float]] = field(default_factory=list)
+    peak: float = 0.0
+    prequential: list[list[int]] = field(default_factory=list)
+
+
+def run(task: ContinualTask, method: str, settings: WithImmersion, context: RunContext) -> Result:
     """Run one method on one stream; see :class:`~ndm_apps.plugins.base.RunContext` for the rest."""
-    data = load_data(task)
-    stream = build_stream(task.stream, data, seed=context.seed, evaluate=context.evaluate)
-    stream = to_dtype(stream, context.dtype)
-    learner = build_learner(settings, stream, context)
-    tests = experiences("test", stream.tests)
-    matrix: list[list[float]] = []
-    wealth: list[tuple[int, float]] = []
-    position = 0
+    dtype = getattr(torch, context.dtype)
+    stream, dataset = open_stream(task, seed=context.seed, evaluate=context.evaluate, dtype=dtype)
+    # Some methods cannot do without boundaries: they are told, and the result says so.
+    shown = task.stream.boundaries == "shown" or settings.needs_boundaries
+    session = Session(settings, stream, shown=shown, context=context)
+    record = Record()
     state = context.checkpoint.load()
     if state is not None:
-        learner.load_state_dict(state["learner"])
-        matrix, wealth, position = state["matrix"], [tuple(pair) for pair in state["wealth"]], state["position"]
-    for step, (start, stop) in enumerate(_pieces(stream, task.stream.boundaries), start=1):
-        if stop <= position:
+        session.load_state_dict(state["session"])
+        record = Record(**state["record"])
+    pieces = list(_pieces(stream, shown))
+    for step, (start, stop) in enumerate(pieces, start=1):
+        if stop <= record.position:
             continue
         x, y = stream.slice(start, stop)
-        hidden = task.stream.boundaries == "hidden"
-        experience = online_experience(x, y, step - 1) if hidden else experiences("train", [(x, y)])[0]
-        learner.train(experience, eval_streams=[], shuffle=False)
-        position = stop
-        detector = getattr(learner, "detector", None)
-        if detector is not None:
-            wealth.append((position, detector.peak_wealth))
-            context.log("wealth", detector.peak_wealth, position)
-            context.log("charts", learner.charts, position)
-        if isinstance(learner, ResidentNaive):
-            context.log("loss", learner.last_loss, position)
-        for _ in range(sum(start < end <= position for end in stream.stops)):
-            matrix.append(evaluate(learner, tests))
-            for number, accuracy in enumerate(matrix[-1]):
-                context.log(f"accuracy/experience_{number}", accuracy, position)
-            context.log("accuracy", sum(matrix[-1]) / len(matrix[-1]), position)
-        context.progress(position, len(stream), f"{len(matrix)}/{len(stream.stops)} experiences")
-        if context.checkpoint.due(step) or position == len(stream):
-            context.checkpoint.save(
-                {"learner": learner.state_dict(), "matrix": matrix, "wealth": wealth, "position": position}, step
-            )
-    return _result(task, learner, stream, data, matrix, wealth)
+        if task.stream.kind == "sequence":
+            right = round(session.accuracy(x, y) * len(y))
+            record.prequential.append([stop, len(y), right])
+            context.log("prequential_accuracy", right / len(y), stop)
+        session.feed(x, y)
+        record.position = stop
+        _watch(session, record, context, due=step % max(1, len(pieces) // _POINTS) == 0)
+        for _ in range(sum(start < end <= stop for end in stream.stops)):
+            _evaluate(session, record, context)
+        context.progress(stop, len(stream), f"{len(record.matrix)}/{len(stream.stops)} experiences")
+        if context.checkpoint.due(step) or stop == len(stream):
+            context.checkpoint.save({"session": session.state_dict(), "record": asdict(record)}, step)
+    return _result(task, session, dataset, record, context.evaluate)
 
 
-def load_data(task: ContinualTask) -> datasets.Arrays:
-    """Load the task's data set."""
-    return datasets.load_source(task.dataset.name, task.dataset.npz)
-
-
-def to_dtype(stream: Stream, dtype: str) -> Stream:
-    """Return the stream with inputs of another floating type."""
-    kind = getattr(torch, dtype)
-    return replace(stream, x=stream.x.to(kind), tests=tuple((x.to(kind), y) for x, y in stream.tests))
-
-
-def build_learner(settings: Settings, stream: Stream, context: RunContext) -> Learner:
-    """Return the Avalanche strategy that the settings describe."""
-    common: dict[str, Any] = {
-        "train_mb_size": stream.batch_size,
-        "eval_mb_size": 512,
-        "device": context.device,
-        "evaluator": _evaluator(),
-    }
-    features = stream.x[0].numel()
-    match settings:
-        case NDMSettings():
-            detector = settings.detector and ShiftDetector(**settings.detector.model_dump(), seed=context.seed)
-            return NDMStrategy(
-                lift=settings.lift,
-                solver=settings.solver,
-                shrinkage=settings.shrinkage,
-                seed=context.seed,
-                detector=detector,
-                **common,
-            )
-        case TrainedNDMSettings():
-            return TrainedNDMStrategy(
-                features=features,
-                classes=stream.classes,
-                detector=ShiftDetector(**settings.detector.model_dump(), seed=context.seed),
-                depth=settings.depth,
-                structure=settings.structure,
-                geometric=settings.geometric,
-                learning_rate=settings.learning_rate,
-                steps=settings.steps,
-                dtype=stream.x.dtype,
-                **common,
-            )
-        case StreamingLDASettings():
-            return ResidentLDA(
-                dtype=stream.x.dtype,
-                slda_model=torch.nn.Flatten(),
-                criterion=torch.nn.CrossEntropyLoss(),
-                input_size=features,
-                num_classes=stream.classes,
-                shrinkage_param=settings.shrinkage,
-                **common,
-            )
-        case NaiveSettings():
-            model = perceptron(features, settings.hidden, stream.classes).to(stream.x.dtype)
-            optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
-            replay = isinstance(settings, ReplaySettings)
-            plugins = [ReservoirReplay(settings.exemplars, settings.replayed, seed=context.seed)] if replay else []
-            return ResidentNaive(model=model, optimizer=optimizer, plugins=plugins, **common)
-    raise TypeError(f"no learner for {type(settings).__name__}")
-
-
-def _evaluator() -> EvaluationPlugin:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No loggers specified")  # the run has a log of its own
-        return EvaluationPlugin(accuracy_metrics(experience=True))
-
-
-def evaluate(learner: Learner, tests: list[Any]) -> list[float]:
-    """Return the accuracy on each test set, as Avalanche's metric measures it."""
-    measured = learner.eval(tests)
-    accuracy = {}
-    for name, value in measured.items():
-        if found := re.fullmatch(r"Top1_Acc_Exp/eval_phase/.*Exp(\d+)", name):
-            accuracy[int(found[1])] = float(value)
-    return [accuracy[number] for number in range(len(tests))]
-
-
-def _pieces(stream: Stream, boundaries: str) -> Iterator[tuple[int, int]]:
+def _pieces(stream: Stream, shown: bool) -> Iterator[tuple[int, int]]:
     """Yield what the learner is given at a time: mini-batches, or whole experiences if boundaries are shown."""
-    if boundaries == "hidden":
+    if shown:
+        yield from zip((0, *stream.stops), stream.stops, strict=False)
+    else:
         for start in range(0, len(stream), stream.batch_size):
             yield start, min(start + stream.batch_size, len(stream))
-    else:
-        yield from zip((0, *stream.stops), stream.stops, strict=False)
 
 
-def _result(
-    task: ContinualTask,
-    learner: Learner,
-    stream: Stream,
-    data: datasets.Arrays,
-    matrix: list[list[float]],
-    wealth: list[tuple[int, float]],
-) -> Result:
-    exemplars = len(learner.replay) if getattr(learner, "replay", None) is not None else 0
-    tensors = list(_tensors(learner.state_dict()))
-    watches = getattr(learner, "detector", None) is not None
+def _evaluate(session: Session, record: Record, context: RunContext) -> None:
+    accuracies = session.evaluate()
+    record.matrix.append(accuracies)
+    if not accuracies:
+        return
+    for number, accuracy in enumerate(accuracies):
+        context.log(f"accuracy/experience_{number}", accuracy, record.position)
+    context.log("accuracy", sum(accuracies) / len(accuracies), record.position)
+
+
+def _watch(session: Session, record: Record, context: RunContext, *, due: bool) -> None:
+    """Follow the detector's wealth and curvature; write them down when ``due``."""
+    detector = session.detector
+    if detector is None:
+        return
+    record.peak = max(record.peak, detector.peak_wealth)
+    if due:
+        record.watch.append([record.position, record.peak, getattr(detector, "curvature", 0.0)])
+        context.log("wealth", record.peak, record.position)
+        context.log("curvature", getattr(detector, "curvature", 0.0), record.position)
+        context.log("charts", session.learner.charts, record.position)
+        record.peak = 0.0
+
+
+def _result(task: ContinualTask, session: Session, dataset: Dataset, record: Record, evaluate: str) -> Result:
+    learner, detector, stream = session.learner, session.detector, session.stream
     shift = None
-    if watches:
-        shift = shift_scores(stream.shifts, learner.alarms, max_delay=task.max_delay, samples=len(stream))
-        shift["tested"] = learner.detector.samples_tested / len(stream)
-    scores = accuracy_scores(matrix, stream.starts)
+    # Where a sequence shifts nobody knows.
+    if detector is not None and task.stream.kind != "sequence":
+        shift = shift_scores(
+            stream.shifts, learner.alarms, max_delay=task.max_delay, samples=len(stream), blends=stream.blends
+        )
+        shift["tested"] = detector.samples_tested / len(stream)
+    exemplars = learner.stored_exemplars
+    scores: dict[str, Any] = accuracy_scores(record.matrix, stream.starts) if stream.tests else {}
+    if record.prequential:
+        # Validation sees the first fifth of a sequence: what was chosen on it is not scored on it again.
+        start = 0 if evaluate == "validation" else len(stream) // 5
+        scored = [row for row in record.prequential if row[0] > start]
+        scores["prequential_accuracy"] = sum(row[2] for row in scored) / sum(row[1] for row in scored)
     values = {
         **scores,
-        "accuracy_matrix": matrix,
+        "accuracy_matrix": record.matrix,
+        "boundaries": "shown" if session.shown else "hidden",
         "charts": learner.charts,
-        "parameters": _parameters(learner),
-        "memory_mb": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 2**20,
+        "parameters": learner.parameters,
+        "memory_mb": sum(tensor.numel() * tensor.element_size() for tensor in _tensors(session.state_dict())) / 2**20,
         "stored_exemplars": exemplars,
         "samples_seen": len(stream),
         "shift": shift,
         "verdict": _verdict(scores, exemplars, shift),
     }
-    shown = {"accuracy_matrix": pictures.accuracy_matrix(matrix, stream.stops)}
-    shown["timeline"] = pictures.timeline(stream, matrix, learner.alarms if watches else None, wealth)
+    shown_pictures = {
+        "timeline": pictures.timeline(stream, record.matrix, learner.alarms, record.watch, record.prequential)
+    }
+    if stream.tests:
+        shown_pictures["accuracy_matrix"] = pictures.accuracy_matrix(record.matrix, stream.stops)
+    if detector is not None and len(detector.atlas.charts) and stream.tests:
+        shown_pictures["charts"] = pictures.chart_map(held_out(session, most=2000))
     return Result(
         values=values,
-        pictures=shown,
-        dataset=Dataset(data.name, data.source, data.digest, len(data.x_train)),
-        model=_exportable(learner),
-        example=stream.tests[0][0][:4],
+        pictures=shown_pictures,
+        dataset=dataset,
+        model=_exportable(session),
+        example=stream.tests[0][0][:4] if stream.tests else None,
     )
 
 
-def _parameters(learner: Learner) -> int:
-    """Return the number of learnt weights that a prediction uses (what is kept for learning on is in memory_mb)."""
-    if isinstance(learner, ResidentLDA):
-        return learner.muK.numel() + learner.Sigma.numel()
-    if isinstance(learner, NDMStrategy):
-        return sum(part.numel() for part in learner.model.readout.solution())
-    return sum(parameter.numel() for parameter in learner.model.parameters())
-
-
-def _exportable(learner: Learner) -> torch.nn.Module | None:
-    """Return the final classifier as plain layers, where it is no more than that."""
-    if isinstance(learner, NDMStrategy):
-        return learner.model.frozen().cpu()
-    return learner.model.cpu().eval() if isinstance(learner, ResidentNaive) else None
+def _exportable(session: Session) -> nn.Module | None:
+    """Return immersion and final classifier as plain layers, where they are no more than that."""
+    classifier = session.learner.frozen()
+    if classifier is None or session.front is None:
+        return classifier and classifier.cpu()
+    return nn.Sequential(session.front.immersion, classifier).cpu().eval()
 
 
 def _verdict(scores: dict[str, float], exemplars: int, shift: dict[str, Any] | None) -> str:
-    text = f"{scores['final_accuracy']:.1%} right on the test sets after the stream, {exemplars} stored exemplars"
+    parts = []
+    if "final_accuracy" in scores:
+        parts.append(f"{scores['final_accuracy']:.1%} right on the test sets after the stream")
+    if "prequential_accuracy" in scores:
+        parts.append(f"{scores['prequential_accuracy']:.1%} right before they were learnt")
+    text = ", ".join([*parts, f"{exemplars} stored exemplars"])
     if shift is None:
         return text + "."
     found = round((shift["recall"] or 0) * len(shift["true"]))

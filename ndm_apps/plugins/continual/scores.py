@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 
@@ -52,11 +53,18 @@ def accuracy_scores(matrix: Sequence[Sequence[float]], starts: Sequence[int]) ->
     }
 
 
-def shift_scores(true: Sequence[int], alarms: Sequence[int], *, max_delay: int, samples: int) -> dict[str, Any]:
+def shift_scores(
+    true: Sequence[int],
+    alarms: Sequence[int],
+    *,
+    max_delay: int,
+    samples: int,
+    blends: Sequence[int] | None = None,
+) -> dict[str, Any]:
     """Score alarms against true shifts.
 
-    The first alarm at most ``max_delay`` samples after a shift, and before the next shift, detects it. Every other
-    alarm is false.
+    The first alarm at most ``max_delay`` samples after a shift, and before the next shift, detects it; of a gradual one
+    it has the samples of the transition beside. Every other alarm is false.
 
     Parameters
     ----------
@@ -66,31 +74,44 @@ def shift_scores(true: Sequence[int], alarms: Sequence[int], *, max_delay: int, 
         Longest delay of a detection, in samples.
     samples
         Length of the stream.
+    blends
+        For each shift, the samples over which the new distribution replaces the old one; 0, or not given: at once.
 
     Returns
     -------
     dict
-        ``true``, ``alarms``, ``precision``, ``recall``, ``f1``, ``mean_delay`` (samples), ``false_alarms_per_10k``.
-        A score that has no denominator is None.
+        ``true``, ``blends``, ``alarms``, ``delays`` (samples; None for a shift that was missed), ``precision``,
+        ``recall``, ``f1``, ``mean_delay``, ``false_alarms_per_10k``; and of abrupt and gradual shifts apart
+        ``recall_abrupt``, ``median_delay_abrupt``, ``recall_gradual``, ``median_delay_gradual``. A score that has no
+        denominator is None.
 
     Examples
     --------
     >>> scores = shift_scores([1000, 2000], [500, 1200, 1250, 2100], max_delay=200, samples=10_000)
-    >>> round(scores["f1"], 3), scores["mean_delay"]
-    (0.667, 150.0)
+    >>> round(scores["f1"], 3), scores["mean_delay"], scores["delays"]
+    (0.667, 150.0, [200, 100])
     """
-    delays = []
-    for shift, following in zip(true, [*true, samples][1:], strict=True):
-        hit = next((alarm for alarm in alarms if shift <= alarm <= shift + max_delay and alarm < following), None)
-        if hit is not None:
-            delays.append(hit - shift)
-    found, false = len(delays), len(alarms) - len(delays)
-    return {
+    blends = [0] * len(true) if blends is None else list(blends)
+    delays: list[int | None] = []
+    for shift, blend, following in zip(true, blends, [*true, samples][1:], strict=True):
+        last = min(shift + max_delay + blend, following - 1)
+        hit = next((alarm for alarm in alarms if shift <= alarm <= last), None)
+        delays.append(None if hit is None else hit - shift)
+    found = [delay for delay in delays if delay is not None]
+    scores = {
         "true": list(true),
+        "blends": blends,
         "alarms": list(alarms),
-        "precision": found / len(alarms) if alarms else None,
-        "recall": found / len(true) if true else None,
-        "f1": 2 * found / (len(true) + len(alarms)) if len(true) + len(alarms) else None,
-        "mean_delay": sum(delays) / found if found else None,
-        "false_alarms_per_10k": 1e4 * false / samples,
+        "delays": delays,
+        "precision": len(found) / len(alarms) if alarms else None,
+        "recall": len(found) / len(true) if true else None,
+        "f1": 2 * len(found) / (len(true) + len(alarms)) if len(true) + len(alarms) else None,
+        "mean_delay": sum(found) / len(found) if found else None,
+        "false_alarms_per_10k": 1e4 * (len(alarms) - len(found)) / samples,
     }
+    for kind, gradual in (("abrupt", False), ("gradual", True)):
+        of_kind = [delay for delay, blend in zip(delays, blends, strict=True) if bool(blend) is gradual]
+        found = [delay for delay in of_kind if delay is not None]
+        scores[f"recall_{kind}"] = len(found) / len(of_kind) if of_kind else None
+        scores[f"median_delay_{kind}"] = float(median(found)) if found else None
+    return scores

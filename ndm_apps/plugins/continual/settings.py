@@ -4,53 +4,115 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ndm_apps.plugins.base import Settings
+from ndm_apps.errors import FieldError
+from ndm_apps.plugins.continual.immersion.settings import ImmersionSettings, LiftSettings, WithImmersion
 from ndm_apps.plugins.continual.shift.settings import DetectorSettings
 
 
-class NDMSettings(Settings):
+class NDMSettings(WithImmersion):
     """The NDM: frozen immersion, accumulated metric with its natural-gradient read-out, atlas of watching charts.
 
     Attributes
     ----------
-    lift
-        Width of the random ReLU lift beside the inputs themselves; 0 for none.
+    immersion
+        The map from samples to the features that carry the metric, fixed by the first samples.
     solver
         ``lda``: within-class metric, shared by all classes; ``ridge``: metric of the inputs.
     shrinkage
         Shrinkage of the metric towards the identity, relative to its mean eigenvalue.
+    domains
+        Most read-outs kept apart, where charts show known labels with new inputs; 1: one for all.
+    half_life
+        Samples after which one counts half, for streams whose labels change their meaning; ``null``: nothing fades.
     detector
         The shift detector; ``null`` switches detection and chart growth off.
     """
 
-    lift: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    immersion: ImmersionSettings | None = LiftSettings()
     solver: Literal["lda", "ridge"] = "lda"
     shrinkage: Annotated[float, Field(gt=0.0, le=1e3)] = 1e-2
+    domains: Annotated[int, Field(ge=1, le=1000)] = 1
+    half_life: Annotated[float, Field(gt=0.0, le=1e12)] | None = None
     detector: DetectorSettings | None = DetectorSettings()
 
 
-class TrainedNDMSettings(Settings):
+class TrainedNDMSettings(WithImmersion):
     """The paper's network trained by gradient: one NDM per chart, grown at alarms, old ones frozen.
 
     Attributes
     ----------
+    coordinates
+        Principal coordinates of the first samples that networks are trained in; all features where there are fewer.
     depth
         Layers, each an invertible coordinate map and a Metric Net.
     structure
         Structure of the Metric Nets.
     geometric
-        Weight of ``L_curv + L_vol``; 0 leaves the metric untrained.
+        Weight of ``L_geo = L_curv + L_vol``; 0 leaves the metric untrained.
+    compatibility
+        Weight in ``L_geo`` of how far the layers disagree about distances.
+    points
+        Points of each mini-batch at which the curvature is evaluated; ``null`` for all.
+    optimizer
+        ``adam``, or ``natural``: K-FAC with a trust region.
     learning_rate, steps
-        Step size of Adam, and its steps on each mini-batch.
+        Step size, and steps on each mini-batch.
+    damping
+        Of the natural gradient, at the start.
     detector
-        The shift detector, whose charts the networks belong to.
+        The shift detector, whose charts the networks belong to; ``null`` for one network that goes on learning.
     """
 
+    coordinates: Annotated[int, Field(ge=1, le=1024)] = 64
     depth: Annotated[int, Field(ge=1, le=100)] = 2
     structure: Literal["conformal", "diagonal", "cholesky"] = "conformal"
     geometric: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
+    compatibility: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
+    points: Annotated[int, Field(ge=1, le=65_536)] | None = 8
+    optimizer: Literal["adam", "natural"] = "adam"
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 3e-3
     steps: Annotated[int, Field(ge=1, le=1000)] = 5
-    detector: DetectorSettings = DetectorSettings()
+    damping: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
+    detector: DetectorSettings | None = DetectorSettings()
+
+    @model_validator(mode="after")
+    def _layers_to_compare(self) -> TrainedNDMSettings:
+        if self.compatibility and self.depth < 2:
+            raise FieldError(("compatibility",), f"got {self.compatibility} at depth 1, must be 0 there")
+        return self
+
+
+class PlainTrainedNDMSettings(TrainedNDMSettings):
+    """The same networks trained on the task's loss alone."""
+
+    geometric: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
+
+
+class CompatibleTrainedNDMSettings(TrainedNDMSettings):
+    """The same networks, whose geometric loss also makes neighbouring layers agree on distances."""
+
+    compatibility: Annotated[float, Field(ge=0.0, le=1e6)] = 1.0
+
+
+class NaturalTrainedNDMSettings(TrainedNDMSettings):
+    """The same networks and loss under the natural gradient."""
+
+    optimizer: Literal["adam", "natural"] = "natural"
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
+
+
+class SingleTrainedNDMSettings(TrainedNDMSettings):
+    """One network without charts, which goes on learning whatever comes."""
+
+    detector: DetectorSettings | None = None
+
+
+TRAINED: dict[str, type[TrainedNDMSettings]] = {
+    "ndm_trained": TrainedNDMSettings,
+    "ndm_trained_plain": PlainTrainedNDMSettings,
+    "ndm_trained_compatible": CompatibleTrainedNDMSettings,
+    "ndm_trained_natural": NaturalTrainedNDMSettings,
+    "ndm_trained_single": SingleTrainedNDMSettings,
+}

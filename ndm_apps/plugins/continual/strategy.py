@@ -12,8 +12,10 @@ import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.plugins.evaluation import EvaluationPlugin, default_evaluator
 from avalanche.training.templates import SupervisedTemplate
-from torch import Tensor
+from torch import Tensor, nn
 
+from ndm_apps.plugins.continual.charts.pending import Pending
+from ndm_apps.plugins.continual.immersion.base import Immersion
 from ndm_apps.plugins.continual.model import NDMClassifier
 from ndm_apps.plugins.continual.resident import ResidentBatches, idles_in_training
 from ndm_apps.plugins.continual.shift.detector import ShiftDetector
@@ -24,14 +26,16 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
 
     Each mini-batch adds to one metric, from which the read-out is solved in closed form (``solver="ridge"`` is the
     exact natural-gradient step, ``"lda"`` linear discriminant analysis), and is tested for a shift of the input
-    distribution (charts grow at alarms). Given the immersion, which the first mini-batch fixes, what the learner knows
-    does not depend on the order of the stream; the charts watch it and tell when it changes. Experience boundaries and
-    task labels are never looked at.
+    distribution (charts grow at alarms). Given the immersion, which the first samples fix, what the learner knows does
+    not depend on the order of the stream; the charts watch it and tell when it changes. Experience boundaries and task
+    labels are never looked at. The samples that fix the immersion wait until there are enough of them, or an
+    evaluation is asked for.
 
     Parameters
     ----------
-    lift, solver, shrinkage, seed
-        As of :class:`~ndm_apps.plugins.continual.NDMClassifier`.
+    immersion, solver, shrinkage, domains, half_life
+        As of :class:`~ndm_apps.plugins.continual.NDMClassifier`. With more than one domain, samples wait until the
+        detector has settled their chart.
     detector
         A :class:`~ndm_apps.plugins.continual.ShiftDetector`, or None to switch detection off.
     train_mb_size, eval_mb_size, device, plugins, evaluator, eval_every
@@ -58,10 +62,11 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
     def __init__(
         self,
         *,
-        lift: int = 1000,
+        immersion: Immersion | None = None,
         solver: Literal["lda", "ridge"] = "lda",
         shrinkage: float = 1e-2,
-        seed: int = 0,
+        domains: int = 1,
+        half_life: float | None = None,
         detector: ShiftDetector | None = None,
         train_mb_size: int = 32,
         eval_mb_size: int | None = 512,
@@ -72,7 +77,7 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            model=NDMClassifier(lift=lift, solver=solver, shrinkage=shrinkage, seed=seed),
+            model=NDMClassifier(immersion, solver=solver, shrinkage=shrinkage, domains=domains, half_life=half_life),
             optimizer=None,
             train_mb_size=train_mb_size,
             eval_mb_size=eval_mb_size,
@@ -83,6 +88,7 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
             **kwargs,
         )
         self.detector = detector
+        self._pending = Pending() if detector is not None and domains > 1 else None
         # A prediction solves for the read-out: none is made for nobody.
         self._predicts = bool(plugins) or not idles_in_training(self.evaluator)
 
@@ -96,12 +102,27 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         """Number of charts grown so far."""
         return 1 if self.detector is None else max(1, len(self.detector.atlas.charts))
 
+    stored_exemplars = 0
+
+    @property
+    def parameters(self) -> int:
+        """Number of learnt weights that a prediction uses."""
+        return (
+            0
+            if self.model.readouts is None
+            else sum(len(own.means) * (own.features + 1) for own in self.model.readouts.own.values())
+        )
+
+    def frozen(self) -> nn.Module | None:
+        """Return the present classifier as plain layers, or None if it is no linear one."""
+        return None if self.model.readouts is None else self.model.frozen()
+
     def make_optimizer(self, **kwargs: Any) -> None:
         """Do nothing: the read-out is solved in closed form."""
 
     def forward(self) -> Tensor:
         """Return logits of the mini-batch; before anything has been learnt, one class for all."""
-        if self.model.readout is None:
+        if self.model.readouts is None:
             return torch.zeros(len(self.mb_x), 1, device=self.device)
         return super().forward()
 
@@ -128,17 +149,36 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
                 self.loss = self.criterion()
             self._before_update(**kwargs)
             # The model refuses a bad mini-batch before it learns anything of it, so it goes first.
-            self.model.learn(self.mb_x, self.mb_y)
-            if self.detector is not None:
-                self.detector.update(self.mb_x.cpu(), self.mb_y.cpu())
+            self._learn(self.model.front.admit(self.mb_x, self.mb_y))
             self._after_update(**kwargs)
             self._after_training_iteration(**kwargs)
+
+    def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
+        """Evaluate as Avalanche does, with all samples so far learnt, and return the last metrics."""
+        self._learn(self.model.front.settle())
+        return super().eval(exp_list, **kwargs)
+
+    def _learn(self, released: tuple[Tensor, Tensor] | None) -> None:
+        """Learn features with their labels, and watch them."""
+        if released is None:
+            return
+        if self._pending is None:
+            self.model.teach(*released)
+            if self.detector is not None:
+                self.detector.update(*released)
+            return
+        self._pending.add(*released)
+        self.detector.update(*released)
+        self.model.teach(*self._pending.take(self.detector.settled))
+        for chart, into in self.detector.merged:
+            self.model.readouts.merge(chart, into)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""
         return {
             "model": self.model.state_dict(),
             "detector": None if self.detector is None else self.detector.state_dict(),
+            "pending": None if self._pending is None else self._pending.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -147,3 +187,5 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         self.model.to(self.device)
         if self.detector is not None:
             self.detector.load_state_dict(state["detector"])
+        if self._pending is not None:
+            self._pending.load_state_dict(state["pending"])

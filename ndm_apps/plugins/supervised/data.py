@@ -31,7 +31,10 @@ class Samples:
 
 def load_data(task: SupervisedTask) -> datasets.Arrays:
     """Load the task's data set."""
-    return datasets.load_source(task.dataset.name, task.dataset.npz)
+    data = datasets.load_source(task.dataset.name, task.dataset.npz)
+    if not len(data.x_test):
+        raise InputError(f"dataset: {data.name} has no test set to be scored on")
+    return data
 
 
 def draw_samples(

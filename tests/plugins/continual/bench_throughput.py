@@ -30,7 +30,8 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 
 from ndm_apps import datasets, provenance
-from ndm_apps.plugins.continual.baselines.replay import ResidentNaive, perceptron
+from ndm_apps.plugins.continual.baselines.naive import ResidentNaive
+from ndm_apps.plugins.continual.baselines.networks import perceptron
 from ndm_apps.plugins.continual.resident import experiences, online_experience, read_into_memory, resident_tensors
 
 BATCH = 32

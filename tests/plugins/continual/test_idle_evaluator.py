@@ -9,7 +9,8 @@ from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, l
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 
-from ndm_apps.plugins.continual.baselines.replay import ResidentNaive, perceptron
+from ndm_apps.plugins.continual.baselines.naive import ResidentNaive
+from ndm_apps.plugins.continual.baselines.networks import perceptron
 from ndm_apps.plugins.continual.resident import experiences
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,8 @@
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from ndm_apps.plugins.continual.baselines.replay import ResidentNaive, perceptron
+from ndm_apps.plugins.continual.baselines.naive import ResidentNaive
+from ndm_apps.plugins.continual.baselines.networks import perceptron
 from ndm_apps.plugins.continual.resident import (
     ResidentLoader,
     experiences,

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ndm_apps.plugins.continual import NDMClassifier, NDMStrategy, ShiftDetector
+from ndm_apps.plugins.continual.immersion.lift import RandomLift
 from ndm_apps.plugins.continual.resident import experiences, online_experience
 from tests.plugins.continual.blobs import blobs
 
@@ -14,7 +15,9 @@ TESTS = [blobs([a, a + 1], seed=100 + a) for a in (0, 2, 4)]
 
 
 def strategy(**settings):
-    return NDMStrategy(lift=50, evaluator=EvaluationPlugin(accuracy_metrics(experience=True)), **settings)
+    return NDMStrategy(
+        immersion=RandomLift(50), evaluator=EvaluationPlugin(accuracy_metrics(experience=True)), **settings
+    )
 
 
 def accuracies(learner):
@@ -51,7 +54,7 @@ def test_charts_grow_with_the_distributions():
 
 
 def test_detector_does_not_change_what_is_learnt():
-    plain, watching = strategy(), strategy(detector=ShiftDetector(8))
+    plain, watching = strategy(), strategy(detector=ShiftDetector(8, warmup=64))
     for learner in (plain, watching):
         learner.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
     assert torch.equal(plain.model(TESTS[0][0]), watching.model(TESTS[0][0]))
@@ -69,7 +72,7 @@ def test_avalanche_metrics_and_plugins_keep_working():
             self.calls["forward"] = self.calls.get("forward", 0) + 1
 
     metrics = EvaluationPlugin(accuracy_metrics(epoch=True, experience=True), loss_metrics(epoch=True, experience=True))
-    learner = NDMStrategy(lift=20, train_mb_size=50, evaluator=metrics, plugins=[Counter()])
+    learner = NDMStrategy(immersion=RandomLift(20), train_mb_size=50, evaluator=metrics, plugins=[Counter()])
     shown = learner.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
     assert any("Top1_Acc_Epoch" in name and value > 0.5 for name, value in shown.items())
     assert Counter.calls == {"iteration": 24, "forward": 24}
@@ -77,7 +80,7 @@ def test_avalanche_metrics_and_plugins_keep_working():
 
 
 def test_state_round_trip_is_exact():
-    whole, first, second = (strategy(detector=ShiftDetector(8), seed=3) for _ in range(3))
+    whole, first, second = (strategy(detector=ShiftDetector(8, warmup=64)) for _ in range(3))
     whole.train(experiences("train", TASKS), eval_streams=[], shuffle=False)
     first.train(experiences("train", TASKS[:1]), eval_streams=[], shuffle=False)
     second.load_state_dict(first.state_dict())
@@ -87,7 +90,7 @@ def test_state_round_trip_is_exact():
 
 
 def test_one_bad_sample_poisons_nothing():
-    learner = NDMClassifier(lift=10)
+    learner = NDMClassifier(RandomLift(10))
     learner.learn(*TASKS[0])
     before = learner(TESTS[0][0])
     x, y = TASKS[1][0].clone(), TASKS[1][1]
@@ -100,7 +103,7 @@ def test_one_bad_sample_poisons_nothing():
 
 
 def test_frozen_model_gives_the_same_logits_and_exports():
-    learner = NDMClassifier(lift=10)
+    learner = NDMClassifier(RandomLift(10))
     learner.learn(*TASKS[0])
     x = TESTS[0][0][:4]
     torch.testing.assert_close(learner.frozen()(x), learner(x))

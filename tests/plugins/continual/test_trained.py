@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from ndm_apps.engine import GeometricLoss
 from ndm_apps.plugins.continual import ShiftDetector
 from ndm_apps.plugins.continual.resident import experiences
 from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
+from ndm_apps.plugins.continual.trained.coordinates import Coordinates
 from tests.plugins.continual.blobs import blobs
 
 from avalanche.evaluation.metrics import accuracy_metrics  # isort: skip
@@ -14,9 +16,8 @@ TASKS = [blobs([a, a + 1], 300, seed=a) for a in (0, 2, 4)]
 TEST = [torch.cat(column) for column in zip(*(blobs([a, a + 1], 300, seed=100 + a) for a in (0, 2, 4)), strict=True)]
 
 
-def strategy(arm_samples=30, **settings):
-    torch.manual_seed(0)
-    detector = ShiftDetector(8, arm_samples=arm_samples, arm_scores=30, burn_in=64)
+def strategy(watched=True, **settings):
+    detector = ShiftDetector(8, warmup=64, arm_samples=30, arm_scores=30, burn_in=64) if watched else None
     return TrainedNDMStrategy(features=10, classes=6, detector=detector, evaluator=SILENT, **settings)
 
 
@@ -29,37 +30,97 @@ def accuracy(learner):
     return float((learner.model(TEST[0]).argmax(1) == TEST[1]).float().mean())
 
 
-@pytest.mark.parametrize("structure", ["conformal", "diagonal"])
-def test_growing_charts_keeps_what_one_network_forgets(structure):
-    with_charts = trained(strategy(structure=structure))
+@pytest.mark.parametrize("settings", [{}, {"structure": "diagonal"}, {"optimizer": "natural", "learning_rate": 0.5}])
+def test_growing_charts_keeps_what_one_network_forgets(settings):
+    with_charts = trained(strategy(**settings))
     assert with_charts.charts == 3 and accuracy(with_charts) > 0.9
-    one = strategy(structure=structure, arm_samples=10_000)  # never armed, so it never raises an alarm
-    assert trained(one).charts == 1 and accuracy(one) < accuracy(with_charts) - 0.1
+    one = trained(strategy(watched=False, **settings))
+    assert one.charts == 1 and not one.alarms and accuracy(one) < accuracy(with_charts) - 0.1
 
 
 def test_old_charts_are_frozen_to_the_bit():
     learner = trained(strategy(), TASKS[:2])
-    before = [parameter.clone() for parameter in learner.model.networks[0].parameters()]
+    before = [parameter.clone() for parameter in learner.model.charts.networks["0"].parameters()]
     trained(learner, TASKS[2:])
-    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.networks[0].parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.charts.networks["0"].parameters(), strict=True))
 
 
 def test_geometric_loss_falls_when_it_is_weighted():
     def geometric_loss(learner):
         with torch.no_grad():
-            return learner.geometric(learner.model.networks[-1](learner.model.scaling(TASKS[2][0]))[1]).total
+            return GeometricLoss()(learner.model.charts.newest[1](learner.model.front(TASKS[2][0]))[1]).total
 
     free, flat = (trained(strategy(geometric=weight)) for weight in (0.0, 1.0))
     assert geometric_loss(flat) < 0.1 * geometric_loss(free)
 
 
-def test_state_round_trip_is_exact():
-    whole, first, second = strategy(), strategy(), strategy()
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "natural", "learning_rate": 0.5}, {"watched": False}])
+def test_state_round_trip_is_exact(settings):
+    whole, first, second = (strategy(**settings, steps=2) for _ in range(3))
     trained(whole)
     trained(first, TASKS[:2])
     second.load_state_dict(first.state_dict())
     trained(second, TASKS[2:])
     assert torch.equal(second.model(TEST[0]), whole.model(TEST[0])) and second.alarms == whole.alarms
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "natural"])
+@pytest.mark.parametrize("compatibility", [0.0, 1.0])
+def test_everything_stays_finite_over_the_whole_stream(optimizer, compatibility):
+    settings = {"steps": 2, "compatibility": compatibility, "points": 4}
+    learner = trained(strategy(optimizer=optimizer, **settings), [*TASKS, TASKS[0]])
+    assert all(parameter.isfinite().all() for parameter in learner.model.parameters())
+    assert learner.model(TEST[0]).logsumexp(1).abs().max() < 1e-5  # log-probabilities
+
+
+def test_networks_are_mixed_by_the_densities_of_their_charts_over_the_labels_they_know():
+    learner = trained(strategy(steps=2), TASKS[:2])
+    x, (z, detector) = TEST[0], (learner.model.front(TEST[0]), learner.detector)
+    energies = torch.stack([chart.energy(detector.embed(x)[0]) for chart in detector.atlas.charts], 1)
+    p = torch.zeros(len(x), 6)
+    for weight, chart in zip((-energies).softmax(1).T, detector.atlas.charts, strict=True):
+        logits = learner.model.charts.networks[str(chart.identity)](z)[0][:, chart.labels]
+        p[:, chart.labels] += weight[:, None].float() * logits.softmax(1)
+    torch.testing.assert_close(learner.model(x).exp(), p)
+    assert learner.charts == 2 and not p[:, 4:].any()  # labels that have not come yet
+
+
+def test_a_network_goes_on_in_the_chart_that_took_its_samples_over():
+    charts = strategy().model.charts
+    first = charts.newest[1]
+    charts.follow([0, 1], [])
+    second = charts.newest[1]
+    assert second is not first and not any(p.requires_grad for p in first.parameters())
+    charts.follow([0], [(1, 0)])
+    assert charts.newest == (0, second) and all(p.requires_grad for p in second.parameters())
+    charts.follow([0, 2, 3], [])
+    charts.follow([0, 2], [(3, 0)])  # not the chart it was copied in
+    assert list(charts.networks) == ["0", "2"] and charts.networks["0"] is second
+
+
+def test_a_label_out_of_range_is_refused_and_nothing_learnt():
+    learner = trained(strategy(), TASKS[:1])
+    before = [parameter.clone() for parameter in learner.model.parameters()]
+    with pytest.raises(ValueError, match="got label 6"):
+        trained(learner, [(torch.zeros(2, 10), torch.tensor([0, 6]))])
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
+    assert learner.detector.samples_seen == 300
+
+
+def test_coordinates_are_principal_and_have_one_scale():
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(50, 20, generator=noise, dtype=torch.float64) @ torch.randn(20, 20, generator=noise).double()
+    coordinates = Coordinates(5, samples=50)
+    coordinates.fit(x)
+    z = coordinates(x)
+    values = torch.linalg.eigvalsh(torch.cov(x.T)).flip(0)[:5]
+    torch.testing.assert_close(torch.cov(z.T), torch.diag(values / values.mean()) * 50 / 49)
+    wide = Coordinates(20, samples=50)
+    wide.fit(x)
+    torch.testing.assert_close(torch.pdist(wide(x)) * wide.scale, torch.pdist(x))
+    few = Coordinates(5, samples=50)
+    few.fit(x[:3])  # span a plane
+    assert few(x).shape == (50, 5) and not few(x)[:, 3:].any()
 
 
 def test_avalanche_metrics_on_a_stream_that_recurs():
@@ -77,4 +138,4 @@ def test_a_chart_given_up_takes_its_network_along():
     outliers = (torch.full((8, 10), 30.0), torch.zeros(8, dtype=torch.long))
     trained(learner, [(x, y), outliers, blobs([0, 1], 300, seed=7)])
     assert learner.alarms and learner.charts == len(learner.detector.atlas.charts) == 1
-    assert all(parameter.requires_grad for parameter in learner.model.networks[0].parameters())
+    assert all(parameter.requires_grad for parameter in learner.model.charts.networks["0"].parameters())

@@ -1,0 +1,1 @@
+"""Read-outs for streams in which known labels come with new inputs."""

@@ -1,0 +1,104 @@
+"""The way in: samples become features, once enough of them have come to fix the immersion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ndm_apps.plugins.continual.immersion.base import Immersion
+
+
+class Front(nn.Module):
+    """An immersion, and the first samples of a stream, which wait until it can be fitted to them.
+
+    Parameters
+    ----------
+    immersion
+        Fitted to the first ``immersion.samples`` samples (a mini-batch more or less), then frozen.
+
+    Examples
+    --------
+    >>> from ndm_apps.plugins.continual.immersion.lift import RandomLift
+    >>> front = Front(RandomLift(2))
+    >>> features, labels = front.admit(torch.randn(8, 3), torch.arange(8))
+    >>> features.shape, front.waiting
+    (torch.Size([8, 5]), 0)
+    """
+
+    def __init__(self, immersion: Immersion) -> None:
+        super().__init__()
+        self.immersion = immersion
+        self._held: list[tuple[Tensor, Tensor]] = []
+        self._shape: tuple[int, ...] | None = None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the immersion is fixed."""
+        return self.immersion.fitted
+
+    @property
+    def waiting(self) -> int:
+        """Number of samples held until it is."""
+        return sum(len(x) for x, _ in self._held)
+
+    @torch.no_grad()
+    def admit(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Take a mini-batch ``(batch, ...)`` with labels ``(batch,)``; return the features that are ready, with labels.
+
+        Returns
+        -------
+        (Tensor, Tensor) or None
+            Features ``(samples, features)`` and labels: of the mini-batch once the immersion is fixed, of everything so
+            far when that happens, and None before.
+
+        Raises
+        ------
+        ValueError
+            If a sample is not finite, samples change their shape, or labels are not integers from 0, one for each.
+            Nothing has been kept then.
+        """
+        self._check(x, y)
+        self._shape = tuple(x.shape[1:])
+        if self.fitted:
+            return self.immersion(x), y
+        if len(x):
+            self._held.append((x, y))
+        return self.settle() if self.waiting >= self.immersion.samples else None
+
+    @torch.no_grad()
+    def settle(self) -> tuple[Tensor, Tensor] | None:
+        """Fix the immersion with the samples that wait, however few, and return their features and labels."""
+        if not self._held:
+            return None
+        x, y = (torch.cat(column) for column in zip(*self._held, strict=True))
+        self.immersion.fit(x)
+        self._held.clear()
+        return self.immersion(x), y
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features of samples ``(batch, ...)``."""
+        return self.immersion(x)
+
+    def _check(self, x: Tensor, y: Tensor) -> None:
+        if x.ndim < 2:
+            raise ValueError(f"x: got shape {tuple(x.shape)}, must be (batch, features...)")
+        if self._shape is not None and tuple(x.shape[1:]) != self._shape:
+            raise ValueError(f"x: got samples of shape {tuple(x.shape[1:])}, earlier ones had {self._shape}")
+        if y.shape != (len(x),) or y.is_floating_point() or y.dtype == torch.bool:
+            raise ValueError(f"y: got {y.dtype} of shape {tuple(y.shape)}, must be integer labels of shape ({len(x)},)")
+        if len(y) and y.min() < 0:
+            raise ValueError(f"y: got label {int(y.min())}, labels must be at least 0")
+        finite = x.flatten(1).isfinite().all(1)
+        if not finite.all():
+            raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the mini-batch is not finite")
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return what is no tensor buffer, for ``state_dict``."""
+        return {"held": list(self._held), "shape": None if self._shape is None else list(self._shape)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`get_extra_state` returned."""
+        self._held = [tuple(pair) for pair in state["held"]]
+        self._shape = None if state["shape"] is None else tuple(state["shape"])
