@@ -104,9 +104,9 @@ def _watch(session: Session, record: Record, context: RunContext, *, due: bool) 
         return
     record.peak = max(record.peak, detector.peak_wealth)
     if due:
-        record.watch.append([record.position, record.peak, getattr(detector, "curvature", 0.0)])
+        record.watch.append([record.position, record.peak, detector.curvature])
         context.log("wealth", record.peak, record.position)
-        context.log("curvature", getattr(detector, "curvature", 0.0), record.position)
+        context.log("curvature", detector.curvature, record.position)
         context.log("charts", session.learner.charts, record.position)
         record.peak = 0.0
 

@@ -80,10 +80,10 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
     Examples
     --------
     >>> from ndm_apps.plugins.continual.resident import experiences
-    >>> x, y = torch.randn(256, 4), torch.arange(256) % 2
+    >>> x, y = torch.randn(640, 4), torch.arange(640) % 2
     >>> x[y == 1] += 3.0
-    >>> quiet = EvaluationPlugin(loggers=[])
-    >>> learner = TrainedNDMStrategy(features=4, classes=2, detector=None, optimizer="natural", evaluator=quiet)
+    >>> quiet, natural = EvaluationPlugin(loggers=[]), {"optimizer": "natural", "learning_rate": 0.1, "damping": 1.0}
+    >>> learner = TrainedNDMStrategy(features=4, classes=2, detector=None, evaluator=quiet, **natural)
     >>> _ = learner.train(experiences("train", [(x, y)]), eval_streams=[])
     >>> bool((learner.model(x).argmax(1) == y).float().mean() > 0.95)
     True
@@ -176,6 +176,8 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
                 break
             self.mbatch = mbatch
             self._unpack_minibatch()
+            if len(self.mb_y) and int(self.mb_y.max()) >= self.classes:
+                raise ValueError(f"y: got label {int(self.mb_y.max())}, labels must be below {self.classes}")
             self._before_training_iteration(**kwargs)
             if predicts:
                 self._before_forward(**kwargs)
@@ -190,19 +192,34 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
 
     def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate as Avalanche does, with the coordinates fixed by what there is, and return the last metrics."""
-        self._take(self.model.front.settle())
-        self._train()
+        released = self.model.front.settle()
+        if released is not None and self.detector is None:
+            self._train(*released)
+        elif released is not None:
+            self._pending.add(*released)
         return super().eval(exp_list, **kwargs)
 
     def _learn(self, x: Tensor, y: Tensor) -> None:
         """Watch a mini-batch, and learn the samples that are settled by it."""
-        if len(y) and int(y.max()) >= self.classes:
-            raise ValueError(f"y: got label {int(y.max())}, labels must be below {self.classes}")
-        self._take(self.model.front.admit(x, y))
-        if self.detector is not None:
-            self.detector.update(x.cpu(), y.cpu())
-            self._follow_charts()
-        self._train()
+        released = self.model.front.admit(x, y)
+        if self.detector is None:
+            if released is not None:
+                self._train(*released)
+            return
+        if released is not None:
+            self._pending.add(*released)
+        self.detector.update(x.cpu(), y.cpu())
+        self._follow_charts()
+        if len(self._pending):
+            z, labels, home = self._pending.take(self.detector.settled)
+            here = (home == self.model.charts.newest[0]).to(z.device)
+            self._train(z[here], labels[here])
+
+    def _train(self, z: Tensor, y: Tensor) -> None:
+        weight = self.model.charts.newest[1].head.weight
+        for part, labels in zip(z.split(self.train_mb_size), y.split(self.train_mb_size), strict=True):
+            if len(labels):
+                self._training.learn(part.to(weight), labels)
 
     def _follow_charts(self) -> None:
         self.model.charts.follow(self.detector.ids, self.detector.merged)
