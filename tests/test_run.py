@@ -57,12 +57,12 @@ def finished(tmp_path_factory):
 def test_the_files_of_a_run(finished):
     assert set(content(finished)) == {
         "config.yaml", "metrics.jsonl", "result.json", "report.html", "dataset.json", "checkpoint/state.safetensors",
-        "figures/captions.json", "figures/accuracy_matrix.svg", "figures/timeline.svg",
+        "figures/captions.json", "figures/accuracy_matrix.svg", "figures/timeline.svg", "figures/charts.svg",
     }  # fmt: skip
     result = json.loads((finished / "result.json").read_text())
     assert set(result) == {
         "task", "method", "seed", "seconds", "peak_memory_mb", "config", "versions", "git", "verdict",
-        "final_accuracy", "accuracy_matrix", "forgetting", "backward_transfer", "charts", "parameters", "memory_mb",
+        "final_accuracy", "accuracy_matrix", "boundaries", "rules", "forgetting", "backward_transfer", "charts", "parameters", "memory_mb",
         "stored_exemplars", "samples_seen", "shift",
     }  # fmt: skip
     assert set(result["shift"]) == {
@@ -232,16 +232,19 @@ def test_the_log_goes_back_to_the_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("method", [*small().plugin.methods])
 def test_every_method_goes_on_where_it_was_cut_off(method, tmp_path):
-    config = small(f"method={method}", "checkpoint_every=2", "task.stream.experiences=2")
+    # Methods that are handed whole experiences have two pieces; the others mini-batches of 64.
+    whole = small(f"method={method}").settings.needs_boundaries
+    every, enough, secured = (1, 1000, 1) if whole else (2, 7 * 64, 6)
+    config = small(f"method={method}", f"checkpoint_every={every}", "task.stream.experiences=2")
     execute(config, tmp_path / "whole", track=False)
 
     def pull_the_plug(done, total, text):
-        if done >= 7 * 64:
+        if done >= enough:
             raise RuntimeError("pulled the plug")
 
     with pytest.raises(RuntimeError, match="pulled the plug"):
         execute(config, tmp_path / "run", track=False, progress=pull_the_plug)
-    assert load_state(tmp_path / "run" / "checkpoint" / "state.safetensors")["step"] == 6
+    assert load_state(tmp_path / "run" / "checkpoint" / "state.safetensors")["step"] == secured
     execute(config, tmp_path / "run", resume=True, track=False)
     assert settled(tmp_path / "run") == settled(tmp_path / "whole")
     assert logged(tmp_path / "run") == logged(tmp_path / "whole")

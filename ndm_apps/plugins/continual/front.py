@@ -59,23 +59,35 @@ class Front(nn.Module):
             If a sample is not finite, samples change their shape, or labels are not integers from 0, one for each.
             Nothing has been kept then.
         """
-        self._check(x, y)
-        self._shape = tuple(x.shape[1:])
-        if self.fitted:
-            return self.immersion(x), y
-        if len(x):
-            self._held.append((x, y))
-        return self.settle() if self.waiting >= self.immersion.samples else None
+        return self._immersed(self.let_in(x, y))
 
     @torch.no_grad()
     def settle(self) -> tuple[Tensor, Tensor] | None:
         """Fix the immersion with the samples that wait, however few, and return their features and labels."""
+        return self._immersed(self.let_go())
+
+    def let_in(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Do as :meth:`admit`, but return the samples themselves."""
+        self._check(x, y)
+        self._shape = tuple(x.shape[1:])
+        if self.fitted:
+            return x, y
+        if len(x):
+            self._held.append((x, y))
+        return self.let_go() if self.waiting >= self.immersion.samples else None
+
+    @torch.no_grad()
+    def let_go(self) -> tuple[Tensor, Tensor] | None:
+        """Do as :meth:`settle`, but return the samples themselves."""
         if not self._held:
             return None
         x, y = (torch.cat(column) for column in zip(*self._held, strict=True))
         self.immersion.fit(x)
         self._held.clear()
-        return self.immersion(x), y
+        return x, y
+
+    def _immersed(self, samples: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+        return None if samples is None else (self.immersion(samples[0]), samples[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of samples ``(batch, ...)``."""

@@ -15,6 +15,7 @@ from ndm_apps.plugins.continual.pictures import chart_map
 from ndm_apps.plugins.continual.schema import ContinualTask
 from ndm_apps.plugins.continual.session import Session
 from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
+from ndm_apps.plugins.continual.stream import open_stream
 from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
 from ndm_apps.plugins.geometry_pictures import geometry_pictures
 
@@ -31,9 +32,8 @@ def inspect(task: ContinualTask, method: str, settings: Settings, state: dict[st
     """
     if not isinstance(settings, NDMSettings | TrainedNDMSettings) or settings.detector is None:
         raise InputError(f"method {method!r} has no charts to inspect; run method ndm or ndm_trained with a detector")
-    stream = build_stream(
-        task.stream, load_data(task), seed=run.seed, evaluate=run.evaluate, dtype=getattr(torch, run.dtype)
-    )
+    dtype = getattr(torch, run.dtype)
+    stream, _ = open_stream(task, seed=run.seed, evaluate=run.evaluate, dtype=dtype)
     if not stream.tests:
         raise InputError("the task has no held-out samples to place in the charts")
     context = SimpleNamespace(seed=run.seed, device=run.device, dtype=run.dtype)
@@ -83,8 +83,8 @@ def _interpret(session: Session, placed: HeldOut, weight: float, seed: int) -> d
     for number, network in enumerate(model.networks):
         here, learnt = placed.home == number, learnt_at == number
         if here.sum() >= 10 and learnt.sum() >= 5:
-            test = model.scaling(placed.features[here].cpu().double()), placed.labels[here]
-            trained_on = model.scaling(train_x[learnt].double()), train_y[learnt]
+            test = model.coordinates(placed.features[here].cpu().double()), placed.labels[here]
+            trained_on = model.coordinates(train_x[learnt].double()), train_y[learnt]
             found[number] = interpret(network, *test, *trained_on, generator, weight=weight)
     return found
 
@@ -94,7 +94,7 @@ def _scalar_curvature(learner: TrainedNDMStrategy, x: torch.Tensor) -> list[dict
     """Return mean and standard deviation of the learned metrics' scalar curvature, by chart and layer."""
     x = x.to(learner.device)
     learner.model.to(learner.device)
-    home, z = learner.model.route(x), learner.model.scaling(x)
+    home, z = learner.model.route(x), learner.model.coordinates(x)
     rows = []
     for number in home.unique().tolist():
         _, geometries = learner.model.networks[number](z[home == number])

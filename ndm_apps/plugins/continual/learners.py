@@ -14,6 +14,8 @@ from avalanche.training.plugins import EvaluationPlugin
 
 from ndm_apps.plugins.base import RunContext, Settings
 from ndm_apps.plugins.continual.baselines import build as baselines
+from ndm_apps.plugins.continual.immersion.base import Immersion
+from ndm_apps.plugins.continual.immersion.build import build
 from ndm_apps.plugins.continual.immersion.identity import Identity
 from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
 from ndm_apps.plugins.continual.shift.detector import ShiftDetector
@@ -34,7 +36,7 @@ def build_learner(settings: Settings, shape: torch.Size, stream: Stream, context
     match settings:
         case NDMSettings():
             return NDMStrategy(
-                immersion=Identity(),
+                immersion=_own_immersion(settings, context.seed),
                 solver=settings.solver,
                 shrinkage=settings.shrinkage,
                 domains=settings.domains,
@@ -46,16 +48,20 @@ def build_learner(settings: Settings, shape: torch.Size, stream: Stream, context
             return TrainedNDMStrategy(
                 features=shape.numel(),
                 classes=stream.classes,
-                detector=ShiftDetector(**settings.detector.model_dump(), seed=context.seed),
-                depth=settings.depth,
-                structure=settings.structure,
-                geometric=settings.geometric,
-                learning_rate=settings.learning_rate,
-                steps=settings.steps,
+                detector=settings.detector and ShiftDetector(**settings.detector.model_dump(), seed=context.seed),
                 dtype=dtype,
+                seed=context.seed,
+                **settings.model_dump(exclude={"immersion", "detector"}),
                 **common,
             )
     return baselines.build(settings, shape, stream.classes, common, seed=context.seed, dtype=dtype)
+
+
+def _own_immersion(settings: NDMSettings, seed: int) -> Immersion:
+    """Return the learner's immersion: none where samples come immersed."""
+    if settings.immersion is None or not settings.immerses_itself:
+        return Identity()
+    return build(settings.immersion, seed=seed)
 
 
 def _evaluator() -> EvaluationPlugin:

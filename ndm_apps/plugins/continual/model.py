@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ndm_apps.plugins.continual.charts.prediction import Rule
 from ndm_apps.plugins.continual.charts.readouts import ChartReadouts
 from ndm_apps.plugins.continual.front import Front
 from ndm_apps.plugins.continual.immersion.base import Immersion
@@ -29,7 +30,13 @@ class NDMClassifier(nn.Module):
         Most read-outs kept apart, where charts show known labels with new inputs; see
         :class:`~ndm_apps.plugins.continual.charts.readouts.ChartReadouts`.
     half_life
-        Samples after which one counts half, for streams whose labels change their meaning; None: nothing fades.
+        Samples after which one counts half, for streams whose labels change their meaning; None: nothing fades. Only
+        where there is one domain.
+
+    Attributes
+    ----------
+    rule
+        How read-outs are combined: ``"combined"``, or to compare with, ``"hard"`` or ``"shared"``.
 
     Examples
     --------
@@ -50,10 +57,13 @@ class NDMClassifier(nn.Module):
         half_life: float | None = None,
     ) -> None:
         super().__init__()
+        if half_life is not None and domains > 1:
+            raise ValueError(f"half_life must be None with {domains} domains, got {half_life}")
         self.front = Front(RandomLift(1000) if immersion is None else immersion)
         self.readouts: ChartReadouts | None = None
         self._settings = {"solver": solver, "shrinkage": shrinkage, "limit": domains}
         self._half_life = half_life
+        self.rule: Rule = "combined"
 
     def learn(self, x: Tensor, y: Tensor) -> None:
         """Learn a mini-batch ``(batch, ...)`` with integer labels ``(batch,)``, as samples of one chart.
@@ -63,31 +73,32 @@ class NDMClassifier(nn.Module):
         ValueError
             If a sample is not finite, samples change their shape, or a label is negative; nothing has been learnt then.
         """
-        released = self.front.admit(x, y)
-        if released is not None:
-            self.teach(*released)
+        samples = self.front.let_in(x, y)
+        if samples is not None:
+            inputs, labels = samples
+            self.teach(self.front(inputs), labels, inputs)
 
-    def teach(self, features: Tensor, labels: Tensor, charts: Tensor | None = None) -> None:
-        """Learn features ``(batch, D)`` that the front has let in, of the given charts ``(batch,)`` or of one."""
+    def teach(self, features: Tensor, labels: Tensor, x: Tensor, charts: Tensor | None = None) -> None:
+        """Learn what the front has let in: features ``(batch, D)`` of inputs, of charts ``(batch,)`` or of one."""
         if self.readouts is None:
             self._make_readouts(features)
         if self._half_life is not None:
             for readout in self.readouts.own.values():
                 readout.fade(0.5 ** (len(labels) / self._half_life))
-        self.readouts.update(features, labels, torch.zeros_like(labels) if charts is None else charts)
+        self.readouts.update(features, labels, torch.zeros_like(labels) if charts is None else charts, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, classes seen)``; a class below the largest label that was never seen gets -inf."""
         if self.readouts is None:
             raise ValueError("forward: the model has not learnt any mini-batch yet")
-        return self.readouts(self.front(x))
+        return self.readouts(self.front(x), x, self.rule)
 
     def frozen(self) -> nn.Module | None:
         """Return the present classifier as plain layers that ``torch.export`` understands; None if it is no linear one.
 
-        Linear it is as long as there is one domain.
+        Linear it is as long as there is one read-out.
         """
-        if self.readouts is None or len(self.readouts.own) > 1:
+        if self.readouts is None or not self.readouts.single:
             return None
         # The solution comes in the metric's precision, features in the samples'.
         reference = next((part for part in self.front.buffers() if part.is_floating_point()), None)
@@ -100,7 +111,8 @@ class NDMClassifier(nn.Module):
 
     def _make_readouts(self, features: Tensor) -> None:
         """Make read-outs for features ``(..., D)`` of their precision, where they are."""
-        made = ChartReadouts(features.shape[-1], **self._settings, dtype=features.dtype)
+        immerse = self.front if self._settings["limit"] > 1 else None
+        made = ChartReadouts(features.shape[-1], immerse=immerse, **self._settings, dtype=features.dtype)
         self.readouts = made.to(features.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -3,13 +3,13 @@
 from ndm_apps.plugins.base import Column, Plugin
 from ndm_apps.plugins.continual.baselines.settings import METHODS
 from ndm_apps.plugins.continual.schema import ContinualTask
-from ndm_apps.plugins.continual.settings import NDMSettings, TrainedNDMSettings
+from ndm_apps.plugins.continual.settings import TRAINED, NDMSettings
 
 PLUGIN = Plugin(
     domain="continual",
     summary="learns from streams without boundaries or exemplars, detects shifts on curvature, grows charts",
     task=ContinualTask,
-    methods={"ndm": NDMSettings, "ndm_trained": TrainedNDMSettings, **METHODS},
+    methods={"ndm": NDMSettings, **TRAINED, **METHODS},
     entry="ndm_apps.plugins.continual.run:run",
     inspect="ndm_apps.plugins.continual.inspect:inspect",
     columns=(

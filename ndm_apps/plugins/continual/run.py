@@ -127,6 +127,7 @@ def _result(task: ContinualTask, session: Session, dataset: Dataset, record: Rec
         start = 0 if evaluate == "validation" else len(stream) // 5
         scored = [row for row in record.prequential if row[0] > start]
         scores["prequential_accuracy"] = sum(row[2] for row in scored) / sum(row[1] for row in scored)
+    others = session.rule_accuracies() if stream.tests else None
     values = {
         **scores,
         "accuracy_matrix": record.matrix,
@@ -137,6 +138,7 @@ def _result(task: ContinualTask, session: Session, dataset: Dataset, record: Rec
         "stored_exemplars": exemplars,
         "samples_seen": len(stream),
         "shift": shift,
+        "rules": others and {**others, "combined": scores["final_accuracy"]},
         "verdict": _verdict(scores, exemplars, shift),
     }
     shown_pictures = {

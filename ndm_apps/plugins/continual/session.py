@@ -16,6 +16,7 @@ from ndm_apps.plugins.continual.front import Front
 from ndm_apps.plugins.continual.immersion.build import build
 from ndm_apps.plugins.continual.immersion.settings import WithImmersion
 from ndm_apps.plugins.continual.learners import build_learner
+from ndm_apps.plugins.continual.model import NDMClassifier
 from ndm_apps.plugins.continual.resident import experiences, online_experience
 from ndm_apps.plugins.continual.shift.detector import ShiftDetector
 from ndm_apps.plugins.continual.stream import Stream
@@ -45,7 +46,7 @@ class Session:
     def __init__(self, settings: WithImmersion, stream: Stream, *, shown: bool, context: RunContext) -> None:
         self.settings, self.stream, self.shown, self.context = settings, stream, shown, context
         self.front: Front | None = None
-        if settings.immersion is not None:
+        if settings.immersion is not None and not settings.immerses_itself:
             self.front = Front(build(settings.immersion, seed=context.seed)).to(context.device)
         self.learner: Any = None  # no strategy yet
         self._fed = 0
@@ -72,7 +73,7 @@ class Session:
             self._tests, taken = [], 0
             for number in range(len(self.stream.tests)):
                 x, y = self.stream.tests[number]
-                features = self.immerse(x)
+                features = self._handed(x)
                 taken += features.nbytes
                 if taken > _REMEMBERED:
                     break
@@ -81,18 +82,36 @@ class Session:
         known = self._accuracies(experiences("test", self._tests)) if self._tests else []
         return known + [self.accuracy(x, y) for x, y in rest]
 
+    def rule_accuracies(self) -> dict[str, float] | None:
+        """Return the mean accuracy of the other rules of combining read-outs; None if there is but one read-out."""
+        model = getattr(self.learner, "model", None)
+        if not isinstance(model, NDMClassifier) or model.readouts is None or model.readouts.single:
+            return None
+        found = {}
+        for rule in ("shared", "hard"):
+            model.rule = rule
+            accuracies = self.evaluate()
+            found[rule] = sum(accuracies) / len(accuracies)
+        model.rule = "combined"
+        return found
+
     def accuracy(self, x: Tensor, y: Tensor) -> float:
         """Return the accuracy on samples; before anything has been learnt, every one is taken for class 0."""
         if self.learner is None:
             return float((y == 0).float().mean())
-        return self._accuracies(experiences("test", [(self.immerse(x), y)]))[0]
+        return self._accuracies(experiences("test", [(self._handed(x), y)]))[0]
 
     @torch.no_grad()
     def immerse(self, x: Tensor) -> Tensor:
-        """Return what the learner sees of samples."""
-        if self.front is None:
+        """Return the features of samples that are learnt and watched."""
+        front = self.learner.model.front if self.settings.immerses_itself else self.front
+        if front is None:
             return x
-        return torch.cat([self.front(part.to(self.context.device)) for part in x.split(_PIECE)])
+        return torch.cat([front(part.to(self.context.device)) for part in x.split(_PIECE)])
+
+    def _handed(self, x: Tensor) -> Tensor:
+        """Return what the learner is handed of samples."""
+        return x if self.front is None else self.immerse(x)
 
     def _accuracies(self, tests: list[Any]) -> list[float]:
         measured = self.learner.eval(tests)

@@ -26,6 +26,7 @@ class NDMSettings(WithImmersion):
         Most read-outs kept apart, where charts show known labels with new inputs; 1: one for all.
     half_life
         Samples after which one counts half, for streams whose labels change their meaning; ``null``: nothing fades.
+        Only where there is one domain.
     detector
         The shift detector; ``null`` switches detection and chart growth off.
     """
@@ -36,6 +37,17 @@ class NDMSettings(WithImmersion):
     domains: Annotated[int, Field(ge=1, le=1000)] = 1
     half_life: Annotated[float, Field(gt=0.0, le=1e12)] | None = None
     detector: DetectorSettings | None = DetectorSettings()
+
+    @property
+    def immerses_itself(self) -> bool:
+        """Whether the method wants the samples themselves, to map those of one domain to another."""
+        return self.domains > 1
+
+    @model_validator(mode="after")
+    def _one_domain_fades(self) -> NDMSettings:
+        if self.half_life is not None and self.domains > 1:
+            raise FieldError(("half_life",), f"got {self.half_life} with {self.domains} domains, must be null there")
+        return self
 
 
 class TrainedNDMSettings(WithImmersion):
@@ -51,6 +63,8 @@ class TrainedNDMSettings(WithImmersion):
         Structure of the Metric Nets.
     geometric
         Weight of ``L_geo = L_curv + L_vol``; 0 leaves the metric untrained.
+    bounded
+        Take ``L_geo`` in a form of bounded gradient: the natural gradient needs that in many coordinates.
     compatibility
         Weight in ``L_geo`` of how far the layers disagree about distances.
     points
@@ -65,16 +79,17 @@ class TrainedNDMSettings(WithImmersion):
         The shift detector, whose charts the networks belong to; ``null`` for one network that goes on learning.
     """
 
-    coordinates: Annotated[int, Field(ge=1, le=1024)] = 64
+    coordinates: Annotated[int, Field(ge=1, le=1024)] = 128
     depth: Annotated[int, Field(ge=1, le=100)] = 2
     structure: Literal["conformal", "diagonal", "cholesky"] = "conformal"
     geometric: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
+    bounded: bool = False
     compatibility: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
     points: Annotated[int, Field(ge=1, le=65_536)] | None = 8
     optimizer: Literal["adam", "natural"] = "adam"
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 3e-3
     steps: Annotated[int, Field(ge=1, le=1000)] = 5
-    damping: Annotated[float, Field(ge=0.0, le=1e6)] = 0.1
+    damping: Annotated[float, Field(ge=0.0, le=1e6)] = 1.0
     detector: DetectorSettings | None = DetectorSettings()
 
     @model_validator(mode="after")
@@ -100,7 +115,8 @@ class NaturalTrainedNDMSettings(TrainedNDMSettings):
     """The same networks and loss under the natural gradient."""
 
     optimizer: Literal["adam", "natural"] = "natural"
-    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.5
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 0.1
+    bounded: bool = True
 
 
 class SingleTrainedNDMSettings(TrainedNDMSettings):

@@ -107,11 +107,7 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
     @property
     def parameters(self) -> int:
         """Number of learnt weights that a prediction uses."""
-        return (
-            0
-            if self.model.readouts is None
-            else sum(len(own.means) * (own.features + 1) for own in self.model.readouts.own.values())
-        )
+        return 0 if self.model.readouts is None else self.model.readouts.parameters
 
     def frozen(self) -> nn.Module | None:
         """Return the present classifier as plain layers, or None if it is no linear one."""
@@ -149,27 +145,32 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
                 self.loss = self.criterion()
             self._before_update(**kwargs)
             # The model refuses a bad mini-batch before it learns anything of it, so it goes first.
-            self._learn(self.model.front.admit(self.mb_x, self.mb_y))
+            self._learn(self.model.front.let_in(self.mb_x, self.mb_y))
             self._after_update(**kwargs)
             self._after_training_iteration(**kwargs)
 
     def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate as Avalanche does, with all samples so far learnt, and return the last metrics."""
-        self._learn(self.model.front.settle())
+        self._learn(self.model.front.let_go())
         return super().eval(exp_list, **kwargs)
 
-    def _learn(self, released: tuple[Tensor, Tensor] | None) -> None:
-        """Learn features with their labels, and watch them."""
-        if released is None:
+    @torch.no_grad()
+    def _learn(self, samples: tuple[Tensor, Tensor] | None) -> None:
+        """Learn samples with their labels, and watch their features."""
+        if samples is None:
             return
+        x, y = samples
+        features = self.model.front(x)
         if self._pending is None:
-            self.model.teach(*released)
+            self.model.teach(features, y, x)
             if self.detector is not None:
-                self.detector.update(*released)
+                self.detector.update(features, y)
             return
-        self._pending.add(*released)
-        self.detector.update(*released)
-        self.model.teach(*self._pending.take(self.detector.settled))
+        self._pending.add(features, y, x)
+        self.detector.update(features, y)
+        if self.detector.settled:
+            features, y, x, charts = self._pending.take(self.detector.settled)
+            self.model.teach(features, y, x, charts)
         for chart, into in self.detector.merged:
             self.model.readouts.merge(chart, into)
 

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from ndm_apps.plugins.continual.inspect import inspect
-from ndm_apps.plugins.continual.resident import experiences
-from ndm_apps.plugins.continual.run import build_learner, load_data, to_dtype
 from ndm_apps.plugins.continual.schema import ContinualTask
+from ndm_apps.plugins.continual.session import Session
 from ndm_apps.plugins.continual.settings import TrainedNDMSettings
-from ndm_apps.plugins.continual.stream import build_stream
+from ndm_apps.plugins.continual.stream import open_stream
 from tests.plugins.continual.blobs import blobs
 
 RUN = SimpleNamespace(seed=0, device="cpu", dtype="float32", evaluate="test")
@@ -32,14 +31,13 @@ def seen(tmp_path_factory):
         dataset={"npz": str(file)},
         stream={"kind": "class_incremental", "experiences": 2, "boundaries": "hidden"},
     )
-    detector = {"dimension": 8, "arm_samples": 30, "arm_scores": 30, "burn_in": 64}
+    detector = {"dimension": 8, "warmup": 64, "arm_samples": 30, "arm_scores": 30, "burn_in": 64}
     settings = TrainedNDMSettings(geometric=0.0, detector=detector)
-    stream = to_dtype(build_stream(task.stream, load_data(task), seed=0, evaluate="test"), "float32")
-    torch.manual_seed(0)
-    learner = build_learner(settings, stream, RUN)
-    learner.train(experiences("train", [stream.slice(0, len(stream))]), eval_streams=[], shuffle=False)
-    state = {"learner": learner.state_dict()}
-    return stream, learner, inspect(task, "ndm_trained", settings, state, RUN)
+    stream, _ = open_stream(task, seed=0, evaluate="test", dtype=torch.float32)
+    session = Session(settings, stream, shown=False, context=RUN)
+    session.feed(*stream.slice(0, len(stream)))
+    state = {"session": session.state_dict()}
+    return stream, session.learner, inspect(task, "ndm_trained", settings, state, RUN)
 
 
 def test_each_chart_is_interpreted(seen):

@@ -123,3 +123,39 @@ def test_evaluation_before_any_training_and_between_experiences():
     learner.train(experiences("train", TASKS[:2]), eval_streams=[experiences("test", TESTS)])
     assert min(accuracies(learner)[:2]) > 0.95
     assert max(accuracies(strategy())) < 0.6  # nothing learnt: every sample is taken for class 0
+
+
+def domains():
+    """Return one distribution, then the same with its features in another order, and test sets of both."""
+    order = torch.randperm(10, generator=torch.Generator().manual_seed(1))
+    arrays = [blobs([0, 1, 2], seed=seed) for seed in (0, 1, 2, 3)]
+    return [(x[:, order] if number % 2 else x, y) for number, (x, y) in enumerate(arrays)]
+
+
+def watching():
+    detector = ShiftDetector(8, warmup=64, arm_samples=20, arm_scores=20, burn_in=90)
+    return strategy(detector=detector, domains=4)
+
+
+def test_domains_are_learnt_apart_and_resumed_bit_for_bit():
+    first, second, *tests = domains()
+    whole = watching()
+    pieces = list(zip(*(torch.cat(column).split(32) for column in zip(first, second, strict=True)), strict=True))
+    halves = [watching() for _ in range(3)]
+    for number, (x, y) in enumerate(pieces):
+        for learner in (whole, halves[0] if number < 4 else halves[1] if number < len(pieces) * 3 // 4 else halves[2]):
+            learner.train(online_experience(x, y, number), eval_streams=[], shuffle=False)
+        if number == 3:
+            halves[1].load_state_dict(halves[0].state_dict())
+        if number == len(pieces) * 3 // 4 - 1:
+            halves[2].load_state_dict(halves[1].state_dict())
+    assert len(whole.alarms) == 1 and whole.model.readouts.domains.numbers == [0, 1]
+    assert halves[2].alarms == whole.alarms and whole.frozen() is None
+    for x, y in tests:
+        assert torch.equal(halves[2].model(x), whole.model(x))
+        assert (whole.model(x).argmax(1) == y).double().mean() > 0.95
+
+
+def test_one_domain_fades_several_do_not():
+    with pytest.raises(ValueError, match="half_life must be None with 4 domains, got 100"):
+        strategy(domains=4, half_life=100.0)

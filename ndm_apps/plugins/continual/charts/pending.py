@@ -1,4 +1,4 @@
-"""Features that wait for their chart."""
+"""Samples that wait for their chart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Pending:
-    """Features of samples whose chart a detector has not settled yet: no more than it keeps under suspicion.
+    """Samples whose chart a detector has not settled yet: no more than it keeps under suspicion.
 
     Examples
     --------
@@ -23,36 +23,35 @@ class Pending:
 
     def __init__(self) -> None:
         self._index = torch.zeros(0, dtype=torch.long)
-        self._features: Tensor | None = None
-        self._labels = torch.zeros(0, dtype=torch.long)
+        self._columns: list[Tensor] = []
         self._seen = 0
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def add(self, features: Tensor, labels: Tensor) -> None:
-        """Hold the next samples of the stream: features ``(batch, D)`` and labels ``(batch,)``."""
-        self._index = torch.cat([self._index, torch.arange(self._seen, self._seen + len(labels))])
-        self._labels = torch.cat([self._labels.to(labels), labels])
-        self._features = features if self._features is None else torch.cat([self._features, features])
-        self._seen += len(labels)
+    def add(self, *columns: Tensor) -> None:
+        """Hold the next samples of the stream: features, labels, and whatever else there is, ``(batch, ...)`` each."""
+        arriving = torch.arange(self._seen, self._seen + len(columns[0]))
+        if len(self):
+            columns = tuple(torch.cat(pair) for pair in zip(self._columns, columns, strict=True))
+        self._columns = list(columns)
+        self._index = torch.cat([self._index, arriving])
+        self._seen += len(arriving)
 
-    def take(self, settled: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Let go of the samples that pairs (sample, chart) settle; return their features, labels and charts."""
+    def take(self, settled: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
+        """Let go of the samples that pairs (sample, chart) settle; return their columns, and charts ``(samples,)``."""
         home = dict(settled)
         charts = torch.tensor([home.get(index, -1) for index in self._index.tolist()], dtype=torch.long)
         ready = charts >= 0
-        assert self._features is not None
-        here = ready.to(self._features.device)
-        taken = self._features[here], self._labels[here], charts[ready]
-        self._index, self._features, self._labels = self._index[~ready], self._features[~here], self._labels[~here]
-        return taken
+        taken = [column[ready.to(column.device)] for column in self._columns]
+        self._columns = [column[~ready.to(column.device)] for column in self._columns]
+        self._index = self._index[~ready]
+        return (*taken, charts[ready])
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""
-        return {"index": self._index, "features": self._features, "labels": self._labels, "seen": self._seen}
+        return {"index": self._index, "columns": list(self._columns), "seen": self._seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
-        self._index, self._features = state["index"], state["features"]
-        self._labels, self._seen = state["labels"], state["seen"]
+        self._index, self._columns, self._seen = state["index"], list(state["columns"]), state["seen"]

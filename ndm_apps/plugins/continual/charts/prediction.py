@@ -57,13 +57,19 @@ class Predictor:
         self.pairs, self.transitions, self.immerse, self.temperature = pairs, transitions, immerse, temperature
         self.solver, self.classes = shared.solver, shared.classes
         self.shared = shared.solution()
-        self.experts = {
-            domain: (
-                nn.functional.pad(weight, (0, 0, 0, self.classes - len(bias))),
-                nn.functional.pad(bias, (0, self.classes - len(bias)), value=-torch.inf),
-            )
-            for domain, (weight, bias) in experts.items()
-        }
+        padded = {id(expert): self._padded(*expert) for expert in experts.values()}
+        self.experts = {domain: padded[id(expert)] for domain, expert in experts.items()}
+
+    def _padded(self, weight: Tensor, bias: Tensor) -> Solution:
+        missing = self.classes - len(bias)
+        return nn.functional.pad(weight, (0, 0, 0, missing)), nn.functional.pad(bias, (0, missing), value=-torch.inf)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, biases and places of coordinates."""
+        pairs = len(self.pairs.names) * (self.pairs.readout.features + 1)
+        experts = {id(expert): sum(part.numel() for part in expert) for expert in self.experts.values()}
+        return pairs + sum(experts.values()) + sum(len(part.permutation) for part in self.transitions.values())
 
     def __call__(self, phi: Tensor, x: Tensor | None, rule: Rule) -> Tensor:
         """Return logits or log-probabilities ``(batch, classes)`` for features and inputs ``(batch, ...)``."""
@@ -74,10 +80,8 @@ class Predictor:
             return fallback
         evidence = self.pairs.domains(phi)
         if rule == "hard":
-            best = evidence.argmax(1, keepdim=True)
-            weights = torch.zeros_like(evidence).scatter(1, best, 1.0)
-        else:
-            weights = torch.softmax(evidence / self.temperature, 1)
+            return self._hard(phi, evidence.argmax(1))
+        weights = torch.softmax(evidence / self.temperature, 1)
         for domain in self.transitions:
             weights[:, domain] *= weights[:, domain] >= _NEGLIGIBLE
         weights = weights / weights.sum(1, keepdim=True)
@@ -86,6 +90,21 @@ class Predictor:
         said = weights[:, experts]
         log_weights = torch.cat([(1 - said.sum(1, keepdim=True)).clamp_min(0), said], 1).log()
         return mixture(logits, log_weights, solver=self.solver)
+
+    def _hard(self, phi: Tensor, home: Tensor) -> Tensor:
+        """Return the logits of the read-out of one domain for each sample, without maps of inputs."""
+        logits = _linear(phi, self.shared)
+        by_pair = self.pairs.readout(phi)
+        for domain in home.unique().tolist():
+            here = home == domain
+            if domain in self.experts and domain not in self.transitions:
+                logits[here] = _linear(phi[here], self.experts[domain]).to(logits)
+                continue
+            logits[here] = -torch.inf
+            for number, (owner, label) in enumerate(self.pairs.names):
+                if owner == domain:
+                    logits[here, label] = by_pair[here, number]
+        return logits
 
     def _logits(self, domain: int, phi: Tensor, x: Tensor | None, weights: Tensor) -> Tensor:
         if domain not in self.transitions or x is None or self.immerse is None:

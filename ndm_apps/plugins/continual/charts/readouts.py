@@ -13,12 +13,9 @@ from ndm_apps.plugins.continual.charts.combination import shrunk, total
 from ndm_apps.plugins.continual.charts.domains import Domains
 from ndm_apps.plugins.continual.charts.pairs import Pairs, blank, joined
 from ndm_apps.plugins.continual.charts.prediction import Predictor, Rule, complete
-from ndm_apps.plugins.continual.charts.sorter import Sorter
 from ndm_apps.plugins.continual.charts.transition import Transition
-from ndm_apps.plugins.continual.charts.waiting import Waiting
 
 _HOME = 0
-_SORTED = (250, 1000, 4000, 16000)  # samples of a domain at which the sorter is solved anew
 _LARGEST = 4096  # inputs with more coordinates are not matched: the assignment takes their cube of time
 
 
@@ -40,9 +37,6 @@ class ChartReadouts(nn.Module):
     others know is no expert: its weight goes to the mixture discriminant, :math:`\sum_s e^{\delta_{sc}}`, or to the
     shared read-out for ``"ridge"``. With one domain, as in class-incremental streams, all of this is exactly the
     shared read-out.
-
-    The same discriminant, solved anew now and then, puts samples right that a detector, which looks at few coordinates,
-    has settled in the wrong domain (:class:`~ndm_apps.plugins.continual.charts.sorter.Sorter`).
 
     Parameters
     ----------
@@ -104,9 +98,6 @@ class ChartReadouts(nn.Module):
         self.inputs: NaturalGradientReadout | None = None  # of the home domain
         self.moved: Pairs | None = None  # inputs of domains with a map, as they came: they tell the domains apart
         self.mapped: NaturalGradientReadout | None = None  # the same, mapped
-        self.waiting = Waiting()
-        self.sorter: Sorter | None = None
-        self._learnt: dict[int, int] = {}  # samples by domain
         self._predictor: Predictor | None = None
 
     @property
@@ -122,7 +113,17 @@ class ChartReadouts(nn.Module):
     def shared(self) -> NaturalGradientReadout:
         """The read-out of all samples as they came."""
         moved = [] if self.moved is None else list(self.moved.parts(self.home).values())
-        return self.home if len(self.own) == 1 and not moved else total([*self.own.values(), *moved])
+        return self.home if self.single else total([*self.own.values(), *moved])
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one domain, so that the classifier is linear."""
+        return len(self.own) == 1 and self.moved is None
+
+    @property
+    def parameters(self) -> int:
+        """Number of learnt numbers that a prediction uses."""
+        return self.home.means.numel() + self.home.classes if self.single else self._solved().parameters
 
     @property
     def accepted(self) -> dict[int, Transition]:
@@ -149,50 +150,10 @@ class ChartReadouts(nn.Module):
         if not len(phi):
             return
         domains = self.domains.place(charts.cpu(), labels.cpu()).to(phi.device)
-        if self.sorter is not None:
-            domains = self.sorter(phi, labels, domains)
-        due = False
         for domain in domains.unique().tolist():
             here = domains == domain
             self._learn(domain, phi[here], labels[here], None if x is None or self._immerse is None else x[here])
-            before = self._learnt.get(domain, 0)
-            self._learnt[domain] = before + int(here.sum())
-            due |= domain != _HOME and any(before < count <= self._learnt[domain] for count in _SORTED)
-        if due:
-            self.sorter = Sorter.of(self._pairs())
         self._predictor = None
-
-    @torch.no_grad()
-    def follow(
-        self,
-        phi: Tensor,
-        labels: Tensor,
-        settled: list[tuple[int, int]],
-        merged: list[tuple[int, int]],
-        x: Tensor | None = None,
-    ) -> None:
-        """Hold samples back, and learn those that a shift detector has just settled.
-
-        Parameters
-        ----------
-        phi, labels, x
-            As of :meth:`update`; what the detector has just been shown.
-        settled, merged
-            The detector's: position in the stream and chart of samples that have found their home; charts that have
-            gone, and into which.
-
-        Raises
-        ------
-        ValueError
-            As :meth:`update`, or if a settled sample is not held.
-        """
-        self._check(phi, labels, torch.zeros(len(phi), dtype=torch.long), x)
-        self.waiting.hold(phi, labels, *([] if x is None else [x]))
-        if settled:
-            (phi, labels, *inputs), charts = self.waiting.release(settled)
-            self.update(phi, labels, charts, *inputs)
-        for chart, into in merged:
-            self.merge(chart, into)
 
     @torch.no_grad()
     def merge(self, chart: int, into: int) -> None:
@@ -215,9 +176,6 @@ class ChartReadouts(nn.Module):
                 self.moved.add(kept, part)
         if str(gone) in self.transitions:
             self.transitions.pop(str(gone))
-        self._learnt[kept] = self._learnt.get(kept, 0) + self._learnt.pop(gone, 0)
-        if self.sorter is not None:
-            self.sorter = Sorter.of(self._pairs())
         self._predictor = None
 
     @torch.no_grad()
@@ -238,13 +196,11 @@ class ChartReadouts(nn.Module):
         ValueError
             If nothing has been learnt yet, or the inputs are missing.
         """
-        if len(self.own) == 1 and self.moved is None:
+        if self.single:
             return self.home(phi)
         if x is None and self.accepted:
             raise ValueError("x must be given: some domains have transition maps")
-        if self._predictor is None:
-            self._predictor = self._solve()
-        return self._predictor(phi, x, rule)
+        return self._solved()(phi, x, rule)
 
     def _learn(self, domain: int, phi: Tensor, labels: Tensor, x: Tensor | None) -> None:
         if domain == _HOME:
@@ -297,6 +253,11 @@ class ChartReadouts(nn.Module):
     def _pairs(self) -> Pairs:
         return joined({int(key): part for key, part in self.own.items()}, self.moved)
 
+    def _solved(self) -> Predictor:
+        if self._predictor is None:
+            self._predictor = self._solve()
+        return self._predictor
+
     def _solve(self) -> Predictor:
         shared = self.shared
         experts = {}
@@ -335,8 +296,6 @@ class ChartReadouts(nn.Module):
             "transitions": {key: part.inputs for key, part in self.transitions.items()},
             "inputs": None if self.inputs is None else self.inputs.features,
             "moved": self.moved is not None,
-            "sorter": None if self.sorter is None else self.sorter.columns,
-            "learnt": dict(self._learnt),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -353,7 +312,5 @@ class ChartReadouts(nn.Module):
             )
             self.inputs = None if saved["inputs"] is None else NaturalGradientReadout(saved["inputs"], dtype=dtype)
             self.moved, self.mapped = (Pairs(home), blank(home)) if saved["moved"] else (None, None)
-            self.sorter = None if saved["sorter"] is None else Sorter(*saved["sorter"])
-            self._learnt = dict(saved["learnt"])
         self._predictor = None
         super()._load_from_state_dict(state_dict, prefix, *rest)

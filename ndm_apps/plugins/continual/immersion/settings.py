@@ -100,5 +100,6 @@ class WithImmersion(Settings):
     """
 
     needs_boundaries: ClassVar[bool] = False
+    immerses_itself: ClassVar[bool] = False
 
     immersion: ImmersionSettings | None = None

@@ -13,6 +13,7 @@ from ndm_apps.plugins.continual.shift.charts import Charts
 from ndm_apps.plugins.continual.shift.components import Components
 from ndm_apps.plugins.continual.shift.held import Held
 from ndm_apps.plugins.continual.shift.martingales import PowerMartingales
+from ndm_apps.plugins.continual.shift.presence import Presence
 from ndm_apps.plugins.continual.shift.statistics import STATISTICS, Statistic
 
 _SUSPICION = 2.0  # wealth above which samples wait in quarantine instead of being learnt
@@ -62,6 +63,7 @@ class Watch(nn.Module):
         self.settled: list[tuple[int, int]] = []
         self.peak_wealth = 1.0
         self.levels: list[float] = []
+        self.presence = Presence()
         self.samples_seen = self.samples_tested = 0
         self._ties = torch.Generator().manual_seed(seed)
         self._quarantine: Held | None = None
@@ -127,8 +129,7 @@ class Watch(nn.Module):
         whitened = bank.whiten(z)
         reading = bank.read(whitened, r)
         scores, energies = bank.scores(whitened, reading), bank.energies(reading.square)
-        # Home is the component of least energy among those of the sample's label.
-        rows = torch.where(labels[:, None] == bank.label, energies.clamp(max=1e300), torch.inf).argmin(1)
+        rows = self.presence.home(bank, labels, energies, settled=not burning and not forming)
         armed = charts.armed()
         ties = torch.rand(len(z), scores.shape[1], len(armed), generator=self._ties, dtype=torch.float64)
         p = bank.p_values(scores, armed, ties)
@@ -147,6 +148,9 @@ class Watch(nn.Module):
             piece = self._test(piece)
             if not charts.burning:
                 bank.head(whitened, energies)
+        for chart, into in charts.merged:
+            if chart == self.presence.chart:
+                self.presence.enter(into)
         self.levels += levels[: len(piece)].tolist()
         return len(piece)
 
@@ -180,6 +184,7 @@ class Watch(nn.Module):
         bank.heading.zero_()
         bank.head(whitened, bank.energies(whitened.square().sum(-1)))
         rows = self.charts.found(held)
+        self.presence.enter(self.charts.ids[-1])
         self.martingales.restart()
         self._settle(held.z, held.r, rows, held.positions)
 

@@ -39,12 +39,28 @@ class TrainedClassifier(nn.Module):
         super().__init__()
         self.front, self.charts = front, charts
 
+    @property
+    def networks(self) -> list[NDM]:
+        """The networks in the order of the detector's charts."""
+        return list(self.charts.networks.values())
+
+    def coordinates(self, x: Tensor) -> Tensor:
+        """Return what the networks see of features ``(batch, D)``, ``(batch, n)``."""
+        return self.front(x).to(self.networks[0].head.weight)
+
+    def route(self, x: Tensor) -> Tensor:
+        """Return the number of the chart in which features ``(batch, D)`` are the likeliest, ``(batch,)``."""
+        detector = self.charts.detector
+        if detector is None or len(self.networks) == 1:
+            return torch.zeros(len(x), dtype=torch.long, device=x.device)
+        return detector.atlas.route(detector.embed(x)[0]).to(x.device)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return log-probabilities ``(batch, classes)``: equal ones before the coordinates are fixed."""
         head = self.charts.newest[1].head
         if not self.front.fitted:
             return x.new_zeros(len(x), head.out_features).to(head.weight)
-        return self.charts(x, self.front(x).to(head.weight))
+        return self.charts(x, self.coordinates(x))
 
 
 class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
@@ -66,7 +82,7 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
         Most coordinates of a network; see :class:`~ndm_apps.plugins.continual.trained.coordinates.Coordinates`.
     depth, structure
         As of :class:`~ndm_apps.engine.NDM`.
-    optimizer, learning_rate, steps, damping, geometric, compatibility, points
+    optimizer, learning_rate, steps, damping, geometric, bounded, compatibility, points
         As of :class:`~ndm_apps.plugins.continual.trained.training.Training`.
     dtype, seed
         Of the networks' parameters, and of their first values and everything drawn in training.
@@ -82,7 +98,7 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
     >>> from ndm_apps.plugins.continual.resident import experiences
     >>> x, y = torch.randn(640, 4), torch.arange(640) % 2
     >>> x[y == 1] += 3.0
-    >>> quiet, natural = EvaluationPlugin(loggers=[]), {"optimizer": "natural", "learning_rate": 0.1, "damping": 1.0}
+    >>> quiet, natural = EvaluationPlugin(loggers=[]), {"optimizer": "natural", "learning_rate": 0.1}
     >>> learner = TrainedNDMStrategy(features=4, classes=2, detector=None, evaluator=quiet, **natural)
     >>> _ = learner.train(experiences("train", [(x, y)]), eval_streams=[])
     >>> bool((learner.model(x).argmax(1) == y).float().mean() > 0.95)
@@ -95,14 +111,15 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
         features: int,
         classes: int,
         detector: ShiftDetector | None,
-        coordinates: int = 64,
+        coordinates: int = 128,
         depth: int = 2,
         structure: Literal["conformal", "diagonal", "cholesky"] = "conformal",
         optimizer: Literal["adam", "natural"] = "adam",
         learning_rate: float = 3e-3,
         steps: int = 5,
-        damping: float = 0.1,
+        damping: float = 1.0,
         geometric: float = 0.1,
+        bounded: bool = False,
         compatibility: float = 0.0,
         points: int | None = 8,
         dtype: torch.dtype = torch.float32,
@@ -137,6 +154,7 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
             steps=steps,
             damping=damping,
             geometric=geometric,
+            bounded=bounded,
             compatibility=compatibility,
             points=points,
             seed=seed,

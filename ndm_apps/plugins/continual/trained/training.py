@@ -21,6 +21,10 @@ class Training:
         Step size, and steps on each mini-batch.
     geometric
         :math:`\lambda`; 0 leaves the metrics untrained.
+    bounded
+        Whether :math:`L_\text{geo}` is taken in its form of bounded gradient: ``robust=1, relative_volume=True`` of
+        :class:`~ndm_apps.engine.GeometricLoss`. In many coordinates the natural gradient needs that: the squared
+        curvature grows without bound, and a step that is measured by the outputs alone does not see it coming.
     compatibility
         Weight in :math:`L_\text{geo}` of how far layers disagree about distances; :math:`L_\text{curv}` and
         :math:`L_\text{vol}` have weight 1.
@@ -44,9 +48,10 @@ class Training:
         learning_rate: float = 3e-3,
         steps: int = 5,
         geometric: float = 0.1,
+        bounded: bool = False,
         compatibility: float = 0.0,
         points: int | None = 8,
-        damping: float = 0.1,
+        damping: float = 1.0,
         seed: int = 0,
     ) -> None:
         if optimizer not in ("adam", "natural"):
@@ -54,7 +59,13 @@ class Training:
         self._kind, self._learning_rate, self._damping, self._seed = optimizer, learning_rate, damping, seed
         self.steps, self.geometric = steps, geometric
         self._generator = torch.Generator().manual_seed(seed)
-        self.geometric_loss = GeometricLoss(compatibility=compatibility, curv_points=points, generator=self._generator)
+        self.geometric_loss = GeometricLoss(
+            compatibility=compatibility,
+            robust=1.0 if bounded else None,
+            relative_volume=bounded,
+            curv_points=points,
+            generator=self._generator,
+        )
         self.network: NDM | None = None
         self.optimizer: torch.optim.Optimizer | None = None
         self.loss = 0.0

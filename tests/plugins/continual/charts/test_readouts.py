@@ -148,17 +148,6 @@ def test_merged_domains_are_as_if_learnt_in_one():
     torch.testing.assert_close(both(test), one(test))
 
 
-@pytest.mark.parametrize("transitions", [True, False])
-def test_samples_settled_in_the_wrong_domain_are_put_right(transitions: bool):
-    readouts = make(D + 16, immerse=lifted if transitions else None)
-    for number, (phi, labels, charts, x) in enumerate(domain_stream(3, immerse=lifted)):
-        # The detector finds a new domain, and loses it again.
-        found = charts if number % 30 < 10 else torch.zeros_like(charts)
-        readouts.update(phi, labels, found, x)
-    assert [readouts._learnt[domain] for domain in range(3)] == pytest.approx([1800] * 3, rel=0.02)
-    assert accuracy(readouts, 3, immerse=lifted) > accuracy(readouts, 3, "shared", immerse=lifted) + 0.02
-
-
 def test_mapped_domains_merge():
     readouts = make(D + 16, immerse=lifted)
     for phi, labels, charts, x in domain_stream(3, immerse=lifted):
@@ -186,21 +175,18 @@ def test_resumed_stream_continues_bit_for_bit(stop: int):
     assert torch.equal(one(lifted(x), x), two(lifted(x), x))
 
 
-def test_follows_a_detector_that_settles_late():
-    late, plain = make(), make()
-    x, y = samples(100, 0)
-    late.follow(x[:60], y[:60], settled=[], merged=[])
-    with pytest.raises(ValueError, match="no samples yet"):
-        late(x)
-    late.follow(x[60:], y[60:], settled=[(i, 0) for i in (*range(10, 100), *range(5))], merged=[])
-    plain.update(x[10:], y[10:], chart(0, 90))
-    plain.update(x[:5], y[:5], chart(0, 5))
-    assert len(late.waiting) == 5
-    torch.testing.assert_close(late(x), plain(x))
-    late.follow(x[:0], y[:0], settled=[(i, 0) for i in range(5, 10)], merged=[])
-    assert len(late.waiting) == 0
-    with pytest.raises(ValueError, match="must name samples that wait"):
-        late.follow(x[:0], y[:0], settled=[(5, 0)], merged=[])
+def test_hard_rule_takes_the_class_means_of_one_domain():
+    readouts = make(D + 16, immerse=lifted)
+    for phi, labels, charts, x in domain_stream(3, immerse=lifted):
+        readouts.update(phi, labels, charts, x)
+    phi = lifted(permuted(samples(40, 50)[0], 1))
+    pairs = readouts._solved().pairs
+    home = pairs.domains(phi).argmax(1)
+    by_pair = pairs.readout(phi)
+    expected = torch.stack([by_pair[:, [pairs.names.index((k, c)) for c in range(3)]] for k in range(3)])
+    assert list(readouts.accepted) == [1, 2] and (home == 1).double().mean() > 0.9
+    torch.testing.assert_close(readouts(phi, permuted(phi, 1), "hard"), expected[home, torch.arange(40)])
+    assert readouts.parameters == 9 * (D + 17) + 3 * (D + 17) + 2 * D
 
 
 @pytest.mark.parametrize(
