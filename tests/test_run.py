@@ -62,11 +62,14 @@ def test_the_files_of_a_run(finished):
     result = json.loads((finished / "result.json").read_text())
     assert set(result) == {
         "task", "method", "seed", "seconds", "peak_memory_mb", "config", "versions", "git", "verdict",
-        "final_accuracy", "accuracy_matrix", "boundaries", "rules", "forgetting", "backward_transfer", "charts", "parameters", "memory_mb",
+        "final_accuracy", "accuracy_matrix", "boundaries", "rules",
+        "forgetting", "backward_transfer", "charts", "parameters", "memory_mb",
         "stored_exemplars", "samples_seen", "shift",
     }  # fmt: skip
     assert set(result["shift"]) == {
-        "true", "alarms", "precision", "recall", "f1", "mean_delay", "false_alarms_per_10k", "tested",
+        "true", "blends", "alarms", "delays", "precision", "recall", "f1", "mean_delay", "tested",
+        "false_alarms_per_10k",
+        "recall_abrupt", "recall_gradual", "median_delay_abrupt", "median_delay_gradual",
     }  # fmt: skip
     assert (result["task"], result["method"], result["seed"]) == ("continual/digits", "ndm", 0)
     assert result["samples_seen"] == 1437 and result["stored_exemplars"] == 0

@@ -180,9 +180,13 @@ def summary(
 
 
 def compare(results: Sequence[Mapping[str, Any]]) -> Table:
-    """Summarise runs of one domain in its plugin's columns, one row for each task, method and setting that varies."""
+    """Summarise runs of one domain in its plugin's columns, one row for each task, method and setting that varies.
+
+    Columns that no run has a value for are left out.
+    """
     by = ("task", "method", *varying_settings(results))
-    return summary(results, columns_of(results[0]) if results else (), by)
+    columns = columns_of(results[0]) if results else ()
+    return summary(results, [c for c in columns if any(lookup(run, c.key) is not None for run in results)], by)
 
 
 def _cell(values: list[Any], column: Column) -> Cell:
