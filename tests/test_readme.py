@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("table", ["results/continual/digits.md", "results/continual/mnist.md", "results/physics/laws.md"])
+@pytest.mark.parametrize(
+    "table", ["results/continual/digits.md", "results/continual/mnist.md", "results/physics/laws.md"]
+)
 def test_tables_are_those_on_disk(table):
     assert (ROOT / table).read_text().strip() in README
 
