@@ -235,6 +235,8 @@ def test_the_log_goes_back_to_the_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("method", [*small().plugin.methods])
 def test_every_method_goes_on_where_it_was_cut_off(method, tmp_path):
+    if method in ("hoeffding_tree", "adaptive_forest"):
+        pytest.importorskip("river")  # in the bench extra only
     # Methods that are handed whole experiences have two pieces; the others mini-batches of 64.
     whole = small(f"method={method}").settings.needs_boundaries
     every, enough, secured = (1, 1000, 1) if whole else (2, 7 * 64, 6)
