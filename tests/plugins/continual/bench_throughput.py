@@ -31,7 +31,7 @@ from avalanche.training.supervised import Naive
 
 from ndm_apps import datasets, provenance
 from ndm_apps.plugins.continual.baselines.naive import ResidentNaive
-from ndm_apps.plugins.continual.baselines.networks import perceptron
+from ndm_apps.plugins.continual.baselines.networks import network
 from ndm_apps.plugins.continual.resident import experiences, online_experience, read_into_memory, resident_tensors
 
 BATCH = 32
@@ -67,7 +67,7 @@ class Measured:
 def learner(kind: type[Strategy], features: int, hidden: tuple[int, ...], epochs: int = 1) -> Strategy:
     """Return a strategy with the metric that the plugin's runs use, always from the same weights."""
     torch.manual_seed(0)
-    model = perceptron(features, hidden, 10)
+    model = network((features,), hidden, 10)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No loggers specified")
         evaluator = EvaluationPlugin(accuracy_metrics(experience=True))

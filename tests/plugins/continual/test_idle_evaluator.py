@@ -10,7 +10,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 
 from ndm_apps.plugins.continual.baselines.naive import ResidentNaive
-from ndm_apps.plugins.continual.baselines.networks import perceptron
+from ndm_apps.plugins.continual.baselines.networks import network
 from ndm_apps.plugins.continual.resident import experiences
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
@@ -33,7 +33,7 @@ class EvaluateInTheMidst(SupervisedPlugin):
 
 def trained(kind, metrics, **options):
     torch.manual_seed(0)
-    model = perceptron(3, (8,), 4)
+    model = network((3,), (8,), 4)
     tests = experiences("test", TESTS)
     midst = EvaluateInTheMidst(tests)
     asked = []

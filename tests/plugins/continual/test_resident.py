@@ -2,7 +2,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from ndm_apps.plugins.continual.baselines.naive import ResidentNaive
-from ndm_apps.plugins.continual.baselines.networks import perceptron
+from ndm_apps.plugins.continual.baselines.networks import network
 from ndm_apps.plugins.continual.resident import (
     ResidentLoader,
     experiences,
@@ -65,7 +65,7 @@ def test_loader_gives_the_batches_of_a_data_loader():
 
 def strategy(kind):
     torch.manual_seed(0)
-    model = perceptron(3, (16,), 4)
+    model = network((3,), (16,), 4)
     return kind(model=model, optimizer=torch.optim.SGD(model.parameters(), 0.1), train_mb_size=8, evaluator=None)
 
 

@@ -11,13 +11,6 @@ from torch import Tensor, nn
 from ndm_apps.errors import InputError
 
 
-def perceptron(
-    features: int, hidden: Sequence[int], classes: int, generator: torch.Generator | None = None
-) -> nn.Sequential:
-    """Return a multilayer perceptron with ReLU units on flattened inputs; see :func:`network`."""
-    return network((features,), hidden, classes, generator=generator)
-
-
 class Standardise(nn.Module):
     """Subtract from each input its mean and divide all by one standard deviation, both of the first training batch.
 
