@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench-continual bench-geometry bench-stability bench-claims results clean
+.PHONY: demo test lint bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
 
 demo: $(READY)
 	$(BIN)/ndm demo
@@ -17,8 +17,35 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The training loop, the learner and its read-out beside their peers; needs MNIST in NDM_DATA.
 bench-continual: $(READY)
 	$(BIN)/python -m tests.plugins.continual.bench_throughput --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.plugins.continual.bench_learner --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.engine.bench_readout --write
+
+# Every signal and rule of shift detection on the same streams; needs MNIST and FashionMNIST in NDM_DATA, about ten minutes.
+bench-signals: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m tests.plugins.continual.shift.bench_signals --write
+
+# The streams of README, with the NDM alone; needs all data sets in NDM_DATA, about two hours on two cores.
+STREAMS := mnist fashion_mnist cifar10 permuted_mnist rotated_mnist omniglot electricity
+SHIFTS := mnist-shifts fashion_mnist-shifts mnist-stationary
+bench-streams: $(READY)
+	for stream in $(STREAMS); do \
+	  $(BIN)/ndm sweep continual/$$stream --out results/runs/streams/$$stream || exit 1; \
+	done
+	for stream in $(SHIFTS); do $(BIN)/ndm sweep continual/$$stream --out results/runs/shifts/$$stream || exit 1; done
+	$(BIN)/ndm report results/runs/streams --table results/continual/streams.md
+	$(BIN)/ndm report results/runs/shifts --table results/continual/shifts.md
+
+# The NDM beside its baselines in the same loop; hours. The trees need river.
+COMPARED := compare compare-fashion_mnist compare-cifar10 compare-features compare-omniglot compare-electricity trained-ablation
+bench-compare: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	for stream in $(COMPARED); do \
+	  $(BIN)/ndm sweep continual/$$stream --out results/runs/$$stream --table results/continual/$$stream.md || exit 1; \
+	done
 
 # The geometry engine beside its peers, one thread, about eight minutes; tables under results/geometry/.
 GEOMETRY := tests.geometry.bench_curvature tests.geometry.bench_exactness tests.geometry.bench_geodesics \
