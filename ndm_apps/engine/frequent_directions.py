@@ -93,22 +93,7 @@ class FrequentDirections(nn.Module):
         ridge: float,
         rows: Float[Tensor, "few size"] | None = None,
     ) -> Float[Tensor, "count size"]:
-        r"""Return the rows of :math:`Y` with :math:`Y (A + U^\top U + \rho I) = R`, by the Woodbury identity.
-
-        Parameters
-        ----------
-        right
-            R.
-        ridge
-            :math:`\rho`.
-        rows
-            U, none if not given.
-
-        Raises
-        ------
-        ValueError
-            If the matrix is not positive definite to rounding.
-        """
+        """Do as :meth:`SymmetricSum.solve <ndm_apps.engine.symmetric.SymmetricSum.solve>`, by the Woodbury identity."""
         diagonal = self._rest() + ridge
         if diagonal.min() <= torch.finfo(diagonal.dtype).eps * self.diagonal.mean():
             raise ValueError(

@@ -105,11 +105,11 @@ class NaturalGradientReadout(nn.Module):
             raise ValueError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.features, self.solver, self.shrinkage, self.prior = features, solver, shrinkage, prior
         self.rank, self._labels = rank, math.inf if classes is None else classes
-        self.scatter: SymmetricSum | FrequentDirections
-        if rank is None:
-            self.scatter = SymmetricSum(features, dtype=dtype)
-        else:
-            self.scatter = FrequentDirections(features, rank=rank, dtype=dtype)
+        self.scatter: SymmetricSum | FrequentDirections = (
+            SymmetricSum(features, dtype=dtype)
+            if rank is None
+            else FrequentDirections(features, rank=rank, dtype=dtype)
+        )
         self.means: Tensor
         self.counts: Tensor
         self.trace: Tensor
@@ -131,14 +131,14 @@ class NaturalGradientReadout(nn.Module):
         return buffers + copy.nbytes
 
     @torch.no_grad()
-    def update(self, phi: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> None:
-        """Add samples.
+    def check(self, phi: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> None:
+        """Refuse samples that cannot be added.
 
         Raises
         ------
         ValueError
             If shapes do not fit, a label is not an integer of at least 0 and below ``classes``, or a feature is not
-            finite or so large that sums of its square might not be. Nothing has been added then.
+            finite or so large that sums of its square might not be.
         """
         if phi.ndim != 2 or phi.shape[1] != self.features:
             raise ValueError(f"phi must have shape (batch, {self.features}), got {tuple(phi.shape)}")
@@ -153,10 +153,28 @@ class NaturalGradientReadout(nn.Module):
             raise ValueError(f"labels must be at least 0, got {low}")
         if high >= self._labels:
             raise ValueError(f"labels must be below {self._labels}, got {high}")
-        phi, labels = phi.to(self.means), labels.to(self.means.device, torch.long)
+        phi = phi.to(self.means)
         # One number tells. Its square leaves room for a trillion more of such mini-batches.
         if not torch.linalg.vector_norm(phi) < torch.finfo(phi.dtype).max ** 0.5 / 2**20:
-            raise ValueError(_not_finite(phi))
+            bad = ~torch.isfinite(phi).all(-1)
+            if bad.any():
+                raise ValueError(f"phi must be finite, got a value that is not in row {int(bad.nonzero()[0])}")
+            most = phi.abs().max().item()
+            raise ValueError(f"phi must be small enough for {phi.dtype} to add up squares, got values up to {most:.3g}")
+
+    @torch.no_grad()
+    def update(self, phi: Float[Tensor, "batch features"], labels: Int[Tensor, " batch"]) -> None:
+        """Add samples.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`check`. Nothing has been added then.
+        """
+        self.check(phi, labels)
+        if not len(phi):
+            return
+        phi, labels = phi.to(self.means), labels.to(self.means.device, torch.long)
         present, labels, arriving = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
         before, mean = self._of(present)
         share = arriving / (before + arriving)
@@ -299,10 +317,3 @@ class NaturalGradientReadout(nn.Module):
         if (self.means.device, self.means.dtype) != before:
             self._solution = None
         return self
-
-
-def _not_finite(phi: Tensor) -> str:
-    bad = ~torch.isfinite(phi).all(-1)
-    if bad.any():
-        return f"phi must be finite, got a value that is not in row {int(bad.nonzero()[0])}"
-    return f"phi must be small enough for {phi.dtype} to add up squares, got values up to {phi.abs().max().item():.3g}"

@@ -17,6 +17,8 @@ class Front(nn.Module):
     ----------
     immersion
         Fitted to the first ``immersion.samples`` samples (a mini-batch more or less), then frozen.
+    classes
+        Labels from here on are refused; any label of at least 0 is welcome if not given.
 
     Examples
     --------
@@ -27,9 +29,11 @@ class Front(nn.Module):
     (torch.Size([8, 5]), 0)
     """
 
-    def __init__(self, immersion: Immersion) -> None:
+    def __init__(self, immersion: Immersion, *, classes: int | None = None) -> None:
         super().__init__()
-        self.immersion = immersion
+        if classes is not None and classes < 1:
+            raise ValueError(f"classes must be at least 1 or None, got {classes}")
+        self.immersion, self.classes = immersion, classes
         self._held: list[tuple[Tensor, Tensor]] = []
         self._shape: tuple[int, ...] | None = None
 
@@ -56,8 +60,7 @@ class Front(nn.Module):
         Raises
         ------
         ValueError
-            If a sample is not finite, samples change their shape, or labels are not integers from 0, one for each.
-            Nothing has been kept then.
+            As :func:`check_samples`. Nothing has been kept then.
         """
         return self._immersed(self.let_in(x, y))
 
@@ -68,7 +71,7 @@ class Front(nn.Module):
 
     def let_in(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
         """Do as :meth:`admit`, but return the samples themselves."""
-        self._check(x, y)
+        self.check(x, y)
         self._shape = tuple(x.shape[1:])
         if self.fitted:
             return x, y
@@ -93,18 +96,9 @@ class Front(nn.Module):
         """Return the features of samples ``(batch, ...)``."""
         return self.immersion(x)
 
-    def _check(self, x: Tensor, y: Tensor) -> None:
-        if x.ndim < 2:
-            raise ValueError(f"x: got shape {tuple(x.shape)}, must be (batch, features...)")
-        if self._shape is not None and tuple(x.shape[1:]) != self._shape:
-            raise ValueError(f"x: got samples of shape {tuple(x.shape[1:])}, earlier ones had {self._shape}")
-        if y.shape != (len(x),) or y.is_floating_point() or y.dtype == torch.bool:
-            raise ValueError(f"y: got {y.dtype} of shape {tuple(y.shape)}, must be integer labels of shape ({len(x)},)")
-        if len(y) and y.min() < 0:
-            raise ValueError(f"y: got label {int(y.min())}, labels must be at least 0")
-        finite = x.flatten(1).isfinite().all(1)
-        if not finite.all():
-            raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the mini-batch is not finite")
+    def check(self, x: Tensor, y: Tensor) -> None:
+        """Do as :func:`check_samples`, by what is known of earlier samples."""
+        check_samples(x, y, shape=self._shape, classes=self.classes)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what is no tensor buffer, for ``state_dict``."""
@@ -114,3 +108,27 @@ class Front(nn.Module):
         """Restore what :meth:`get_extra_state` returned."""
         self._held = [tuple(pair) for pair in state["held"]]
         self._shape = None if state["shape"] is None else tuple(state["shape"])
+
+
+def check_samples(x: Tensor, y: Tensor, *, shape: tuple[int, ...] | None, classes: int | None) -> None:
+    """Refuse a mini-batch ``(batch, ...)`` with labels ``(batch,)`` from which nothing can be learnt.
+
+    Raises
+    ------
+    ValueError
+        If samples are not floating-point numbers, one is not finite or they are not of the ``shape``; or if labels are
+        not integers from 0 and below ``classes``, one for each sample.
+    """
+    if x.ndim < 2 or not x.is_floating_point():
+        raise ValueError(f"x: got {x.dtype} of shape {tuple(x.shape)}, must be floating-point (batch, features...)")
+    if shape is not None and tuple(x.shape[1:]) != shape:
+        raise ValueError(f"x: got samples of shape {tuple(x.shape[1:])}, earlier ones had {shape}")
+    if y.shape != (len(x),) or y.is_floating_point() or y.dtype == torch.bool:
+        raise ValueError(f"y: got {y.dtype} of shape {tuple(y.shape)}, must be integer labels of shape ({len(x)},)")
+    if len(y) and y.min() < 0:
+        raise ValueError(f"y: got label {int(y.min())}, labels must be at least 0")
+    if len(y) and classes is not None and y.max() >= classes:
+        raise ValueError(f"y: got label {int(y.max())}, labels must be below {classes}")
+    finite = x.flatten(1).isfinite().all(1)
+    if not finite.all():
+        raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the mini-batch is not finite")

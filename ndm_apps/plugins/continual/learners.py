@@ -41,6 +41,7 @@ def build_learner(settings: Settings, shape: torch.Size, stream: Stream, context
                 shrinkage=settings.shrinkage,
                 domains=settings.domains,
                 half_life=settings.half_life,
+                classes=stream.classes,
                 detector=settings.detector and ShiftDetector(**settings.detector.model_dump(), seed=context.seed),
                 **common,
             )

@@ -32,6 +32,8 @@ class NDMClassifier(nn.Module):
     half_life
         Samples after which one counts half, for streams whose labels change their meaning; None: nothing fades. Only
         where there is one domain.
+    classes
+        Labels from here on are refused; any label of at least 0 is welcome if not given.
 
     Attributes
     ----------
@@ -55,11 +57,12 @@ class NDMClassifier(nn.Module):
         shrinkage: float = 1e-2,
         domains: int = 1,
         half_life: float | None = None,
+        classes: int | None = None,
     ) -> None:
         super().__init__()
         if half_life is not None and domains > 1:
             raise ValueError(f"half_life must be None with {domains} domains, got {half_life}")
-        self.front = Front(RandomLift(1000) if immersion is None else immersion)
+        self.front = Front(RandomLift(1000) if immersion is None else immersion, classes=classes)
         self.readouts: ChartReadouts | None = None
         self._settings = {"solver": solver, "shrinkage": shrinkage, "limit": domains}
         self._half_life = half_life
@@ -71,7 +74,8 @@ class NDMClassifier(nn.Module):
         Raises
         ------
         ValueError
-            If a sample is not finite, samples change their shape, or a label is negative; nothing has been learnt then.
+            If a sample is not finite, samples change their shape, or a label is out of range; nothing has been learnt
+            then.
         """
         samples = self.front.let_in(x, y)
         if samples is not None:
@@ -83,8 +87,8 @@ class NDMClassifier(nn.Module):
         if self.readouts is None:
             self._make_readouts(features)
         if self._half_life is not None:
-            for readout in self.readouts.own.values():
-                readout.fade(0.5 ** (len(labels) / self._half_life))
+            self.readouts.home.check(features, labels)  # nothing fades for samples that are refused
+            self.readouts.home.fade(0.5 ** (len(labels) / self._half_life))
         self.readouts.update(features, labels, torch.zeros_like(labels) if charts is None else charts, x)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ndm_apps.plugins.base import RunContext
-from ndm_apps.plugins.continual.front import Front
+from ndm_apps.plugins.continual.front import Front, check_samples
 from ndm_apps.plugins.continual.immersion.build import build
 from ndm_apps.plugins.continual.immersion.settings import WithImmersion
 from ndm_apps.plugins.continual.learners import build_learner
@@ -47,7 +47,7 @@ class Session:
         self.settings, self.stream, self.shown, self.context = settings, stream, shown, context
         self.front: Front | None = None
         if settings.immersion is not None and not settings.immerses_itself:
-            self.front = Front(build(settings.immersion, seed=context.seed)).to(context.device)
+            self.front = Front(build(settings.immersion, seed=context.seed), classes=stream.classes).to(context.device)
         self.learner: Any = None  # no strategy yet
         self._fed = 0
         self._tests: list[tuple[Tensor, Tensor]] | None = None
@@ -58,8 +58,18 @@ class Session:
         return getattr(self.learner, "detector", None)
 
     def feed(self, x: Tensor, y: Tensor) -> None:
-        """Hand over the next piece of the stream: a mini-batch or, if boundaries are shown, an experience."""
-        self._teach((x, y) if self.front is None else self.front.admit(x.to(self.context.device), y))
+        """Hand over the next piece of the stream: a mini-batch or, if boundaries are shown, an experience.
+
+        Raises
+        ------
+        ValueError
+            As :func:`~ndm_apps.plugins.continual.front.check_samples`; the learner has not seen the piece then.
+        """
+        if self.front is None:
+            check_samples(x, y, shape=self.stream.shape, classes=self.stream.classes)
+            self._teach((x, y))
+        else:
+            self._teach(self.front.admit(x.to(self.context.device), y))
 
     def settle(self) -> None:
         """Let the samples go that wait for the immersion, so that the learner has seen all of the stream so far."""

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from ndm_apps.plugins.continual.charts.pending import Pending
 from ndm_apps.plugins.continual.immersion.base import Immersion
 from ndm_apps.plugins.continual.model import NDMClassifier
-from ndm_apps.plugins.continual.resident import ResidentBatches, idles_in_training
+from ndm_apps.plugins.continual.online import OnlineLearning
 from ndm_apps.plugins.continual.shift.detector import ShiftDetector
 
 
-class NDMStrategy(ResidentBatches, SupervisedTemplate):
+class NDMStrategy(OnlineLearning, SupervisedTemplate):
     """Continual learning without boundaries, task labels, exemplars or pretraining.
 
     Each mini-batch adds to one metric, from which the read-out is solved in closed form (``solver="ridge"`` is the
@@ -33,7 +33,7 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
 
     Parameters
     ----------
-    immersion, solver, shrinkage, domains, half_life
+    immersion, solver, shrinkage, domains, half_life, classes
         As of :class:`~ndm_apps.plugins.continual.NDMClassifier`. With more than one domain, samples wait until the
         detector has settled their chart.
     detector
@@ -67,6 +67,7 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         shrinkage: float = 1e-2,
         domains: int = 1,
         half_life: float | None = None,
+        classes: int | None = None,
         detector: ShiftDetector | None = None,
         train_mb_size: int = 32,
         eval_mb_size: int | None = 512,
@@ -76,8 +77,11 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         eval_every: int = -1,
         **kwargs: Any,
     ) -> None:
+        classifier = NDMClassifier(
+            immersion, solver=solver, shrinkage=shrinkage, domains=domains, half_life=half_life, classes=classes
+        )
         super().__init__(
-            model=NDMClassifier(immersion, solver=solver, shrinkage=shrinkage, domains=domains, half_life=half_life),
+            model=classifier,
             optimizer=None,
             train_mb_size=train_mb_size,
             eval_mb_size=eval_mb_size,
@@ -89,8 +93,6 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         )
         self.detector = detector
         self._pending = Pending() if detector is not None and domains > 1 else None
-        # A prediction solves for the read-out: none is made for nobody.
-        self._predicts = bool(plugins) or not idles_in_training(self.evaluator)
 
     @property
     def alarms(self) -> list[int]:
@@ -113,11 +115,9 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         """Return the present classifier as plain layers, or None if it is no linear one."""
         return None if self.model.readouts is None else self.model.frozen()
 
-    def make_optimizer(self, **kwargs: Any) -> None:
-        """Do nothing: the read-out is solved in closed form."""
-
     def forward(self) -> Tensor:
         """Return logits of the mini-batch; before anything has been learnt, one class for all."""
+        self.model.front.check(self.mb_x, self.mb_y)
         if self.model.readouts is None:
             return torch.zeros(len(self.mb_x), 1, device=self.device)
         return super().forward()
@@ -129,34 +129,17 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
         column = self.mb_y.clamp(max=log_p.shape[1])
         return -torch.cat([log_p, unseen], 1).gather(1, column[:, None]).mean()
 
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Pass over the mini-batches once, with all of Avalanche's hooks but those of the backward pass."""
-        for mbatch in self.dataloader:
-            if self._stop_training:
-                break
-            self.mbatch = mbatch
-            self._unpack_minibatch()
-            self._before_training_iteration(**kwargs)
-            if self._predicts:
-                self._before_forward(**kwargs)
-                with torch.no_grad():
-                    self.mb_output = self.forward()
-                self._after_forward(**kwargs)
-                self.loss = self.criterion()
-            self._before_update(**kwargs)
-            # The model refuses a bad mini-batch before it learns anything of it, so it goes first.
-            self._learn(self.model.front.let_in(self.mb_x, self.mb_y))
-            self._after_update(**kwargs)
-            self._after_training_iteration(**kwargs)
-
     def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate as Avalanche does, with all samples so far learnt, and return the last metrics."""
         self._learn(self.model.front.let_go())
         return super().eval(exp_list, **kwargs)
 
+    def learn(self) -> None:
+        """Learn the mini-batch with its labels, and watch its features; or let it wait for the immersion."""
+        self._learn(self.model.front.let_in(self.mb_x, self.mb_y))
+
     @torch.no_grad()
     def _learn(self, samples: tuple[Tensor, Tensor] | None) -> None:
-        """Learn samples with their labels, and watch their features."""
         if samples is None:
             return
         x, y = samples
@@ -166,8 +149,9 @@ class NDMStrategy(ResidentBatches, SupervisedTemplate):
             if self.detector is not None:
                 self.detector.update(features, y)
             return
-        self._pending.add(features, y, x)
+        # The detector goes first: what it refuses does not wait for it.
         self.detector.update(features, y)
+        self._pending.add(features, y, x)
         if self.detector.settled:
             features, y, x, charts = self._pending.take(self.detector.settled)
             self.model.teach(features, y, x, charts)

@@ -9,6 +9,7 @@ from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, l
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.supervised import Naive
 
+from ndm_apps.plugins.continual import NDMStrategy
 from ndm_apps.plugins.continual.baselines.naive import ResidentNaive
 from ndm_apps.plugins.continual.baselines.networks import network
 from ndm_apps.plugins.continual.resident import experiences
@@ -70,3 +71,17 @@ def test_the_same_metrics_and_weights_as_avalanche(metrics, idles, eval_every):
     assert ("before_training_iteration" in ours[3]) is not idles
     assert "before_training_iteration" in theirs[3]
     assert ours[0].evaluator in ours[0].plugins
+
+
+@pytest.mark.parametrize(
+    ("metrics", "plugins", "asked"),
+    [(dict(experience=True), [], False), (dict(minibatch=True), [], True), ({}, [SupervisedPlugin()], True)],
+)
+def test_nothing_is_predicted_in_training_for_nobody(metrics, plugins, asked, monkeypatch):
+    learner = NDMStrategy(plugins=plugins, train_mb_size=8, evaluator=EvaluationPlugin(accuracy_metrics(**metrics)))
+    predicted, forward = [], learner.forward
+    monkeypatch.setattr(learner, "forward", lambda: (predicted.append(len(learner.mb_x)), forward())[1])
+    learner.train(experiences("train", [(X, Y)]), eval_streams=[])
+    assert sum(predicted) == (60 if asked else 0)
+    learner.eval(experiences("test", TESTS))
+    assert sum(predicted) == (120 if asked else 60)

@@ -89,17 +89,72 @@ def test_state_round_trip_is_exact():
     assert second.alarms == whole.alarms
 
 
-def test_one_bad_sample_poisons_nothing():
-    learner = NDMClassifier(RandomLift(10))
+X, Y = TASKS[1]
+SPOILT = X.clone()
+SPOILT[5, 3] = torch.nan
+BAD = {
+    "not finite": (SPOILT, Y, "sample 5 of the mini-batch is not finite"),
+    "too large": (1e30 * X, Y, "too large|small enough"),
+    "another size": (X[:, :5], Y, r"x: got samples of shape \(5,\), earlier ones had \(10,\)"),
+    "bytes": (X.byte(), Y, "x: got torch.uint8 of shape"),
+    "negative label": (X, Y - 3, "y: got label -1, labels must be at least 0"),
+    "unknown label": (X, Y + 3, "y: got label 6, labels must be below 6"),
+    "float label": (X, Y.float(), r"y: got torch.float32 of shape \(32,\), must be integer labels"),
+}
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["predicting", "not predicting"])
+@pytest.mark.parametrize("domains", [None, 1, 4])
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_mini_batch_is_refused_and_leaves_no_trace(kind, domains, asked):
+    x, y, message = BAD[kind]
+    detector = {"warmup": 64, "arm_samples": 20, "arm_scores": 20, "burn_in": 90}
+
+    def make():
+        watched = {} if domains is None else {"detector": ShiftDetector(8, **detector), "domains": domains}
+        metrics = EvaluationPlugin(accuracy_metrics(minibatch=asked, experience=True), loggers=[])
+        return NDMStrategy(immersion=RandomLift(50), evaluator=metrics, classes=6, **watched)
+
+    with_it, without = make(), make()
+    for part in TASKS[:2]:
+        for learner in (with_it, without):
+            learner.train(experiences("train", [part]), eval_streams=[], shuffle=False)
+        with pytest.raises(ValueError, match=message):
+            with_it.train(online_experience(x[:32], y[:32], 0), eval_streams=[], shuffle=False)
+    assert torch.equal(with_it.model(TESTS[0][0]), without.model(TESTS[0][0]))
+    assert with_it.alarms == without.alarms
+    assert domains is None or with_it.detector.samples_seen == without.detector.samples_seen == 800
+
+
+def test_what_is_refused_does_not_wait_for_the_immersion():
+    learner = NDMClassifier(RandomLift(10, samples=500))
     learner.learn(*TASKS[0])
-    before = learner(TESTS[0][0])
-    x, y = TASKS[1][0].clone(), TASKS[1][1]
-    x[17, 3] = torch.inf
-    with pytest.raises(ValueError, match="sample 17 of the mini-batch is not finite"):
-        learner.learn(x, y)
-    with pytest.raises(ValueError, match="label"):
-        learner.learn(TASKS[1][0], -y - 1)
-    assert torch.equal(learner(TESTS[0][0]), before)
+    for x, y, message in BAD.values():
+        if message not in (BAD["too large"][2], BAD["unknown label"][2]):
+            with pytest.raises(ValueError, match=message):
+                learner.learn(x[:32], y[:32])
+    assert learner.front.waiting == 400
+    learner.learn(*TASKS[1])
+    assert learner.readouts.shared.counts.sum() == 800
+
+
+def test_nothing_fades_for_samples_that_are_refused():
+    learner = NDMClassifier(RandomLift(10), half_life=10.0)
+    learner.learn(*TASKS[0])
+    before = learner.readouts.home.counts.clone()
+    with pytest.raises(ValueError, match="small enough"):
+        learner.learn(1e30 * X, Y)
+    assert torch.equal(learner.readouts.home.counts, before)
+
+
+def test_an_empty_experience_changes_nothing():
+    for make in (strategy, watching):
+        plain, with_empty = make(), make()
+        plain.train(experiences("train", TASKS[:1]), eval_streams=[], shuffle=False)
+        with_empty.train(
+            experiences("train", [(X[:0], Y[:0]), TASKS[0], (X[:0], Y[:0])]), eval_streams=[], shuffle=False
+        )
+        assert torch.equal(with_empty.model(TESTS[0][0]), plain.model(TESTS[0][0]))
 
 
 def test_frozen_model_gives_the_same_logits_and_exports():

@@ -8,6 +8,7 @@ from ndm_apps.plugins.continual.trained import TrainedNDMStrategy
 from ndm_apps.plugins.continual.trained.coordinates import Coordinates
 from tests.plugins.continual.blobs import blobs
 
+from avalanche.core import SupervisedPlugin  # isort: skip
 from avalanche.evaluation.metrics import accuracy_metrics  # isort: skip
 from avalanche.training.plugins import EvaluationPlugin  # isort: skip
 
@@ -107,6 +108,25 @@ def test_a_label_out_of_range_is_refused_and_nothing_learnt():
         trained(learner, [(torch.zeros(2, 10), torch.tensor([0, 6]))])
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
     assert learner.detector.samples_seen == 300
+
+
+@pytest.mark.parametrize("watched", [True, False])
+@pytest.mark.parametrize("asked", [True, False], ids=["predicting", "not predicting"])
+@pytest.mark.parametrize("before", [1, 10])  # mini-batches: coordinates are fixed after 2 with a detector, 10 without
+def test_a_bad_mini_batch_leaves_no_trace(watched, asked, before):
+    x, y = TASKS[0]
+    first = (x[: 32 * before], y[: 32 * before])
+    with_it, without = strategy(watched, steps=1), strategy(watched, steps=1)
+    for learner in (with_it, without):
+        if asked:
+            learner.plugins.insert(0, SupervisedPlugin())
+        trained(learner, [first])
+    for spoilt in (torch.nan * x[:8], x[:8, :5], *([1e30 * x[:8]] if watched else [])):
+        with pytest.raises(ValueError, match="x: "):
+            trained(with_it, [(spoilt, y[:8])])
+    for learner in (with_it, without):
+        trained(learner, TASKS[1:2])
+    assert torch.equal(with_it.model(TEST[0]), without.model(TEST[0])) and with_it.alarms == without.alarms
 
 
 def test_coordinates_are_principal_and_have_one_scale():

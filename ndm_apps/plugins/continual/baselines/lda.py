@@ -11,7 +11,7 @@ import torch
 from avalanche.training.supervised import StreamingLDA
 from torch import Tensor, nn
 
-from ndm_apps.plugins.continual.resident import ResidentBatches, idles_in_training
+from ndm_apps.plugins.continual.online import OnlineLearning
 
 _WAITING = 1024  # samples after which their outer products are added to the covariance
 
@@ -66,7 +66,7 @@ class FourierFeatures(nn.Module):
         self._scaled = state["scaled"]
 
 
-class ResidentLDA(ResidentBatches, StreamingLDA):
+class ResidentLDA(OnlineLearning, StreamingLDA):
     r"""Avalanche's ``StreamingLDA`` on tensors in memory, a mini-batch at a time, with a state that can be saved.
 
     Sample n of class y with features z updates the within-class covariance and the mean of its class as
@@ -100,7 +100,6 @@ class ResidentLDA(ResidentBatches, StreamingLDA):
             setattr(self, name, getattr(self, name).to(dtype))
         self._folded = 0  # samples that Sigma knows of; the others wait as rows
         self._rows: list[Tensor] = []
-        self._predicts = not idles_in_training(self.evaluator)
 
     @property
     def parameters(self) -> int:
@@ -114,22 +113,10 @@ class ResidentLDA(ResidentBatches, StreamingLDA):
         head.weight.data, head.bias.data = weight.T, bias
         return nn.Sequential(self.model, head).requires_grad_(False).eval()
 
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Pass over the mini-batches once, with all of Avalanche's hooks but those of the backward pass."""
-        for mbatch in self.dataloader:
-            self.mbatch = mbatch
-            self._unpack_minibatch()
-            self._before_training_iteration(**kwargs)
-            if self._predicts:
-                self._before_forward(**kwargs)
-                self.mb_output = self.forward()
-                self._after_forward(**kwargs)
-                self.loss = self.criterion()
-            self._before_update(**kwargs)
-            with torch.no_grad():
-                self.fit(self.model(self.mb_x), self.mb_y)
-            self._after_update(**kwargs)
-            self._after_training_iteration(**kwargs)
+    @torch.no_grad()
+    def learn(self) -> None:
+        """Take in the mini-batch."""
+        self.fit(self.model(self.mb_x), self.mb_y)
 
     @torch.no_grad()
     def fit(self, x: Tensor, y: Tensor) -> None:

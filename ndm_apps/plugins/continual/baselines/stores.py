@@ -131,10 +131,8 @@ class Balanced(Store):
 
     Parameters
     ----------
-    capacity
-        Rows kept.
-    seed
-        Seed of every draw.
+    capacity, seed
+        As of :class:`Reservoir`.
 
     References
     ----------

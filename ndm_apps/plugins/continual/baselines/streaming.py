@@ -9,11 +9,10 @@ from abc import abstractmethod
 from collections.abc import Sized
 from typing import Any
 
-import torch
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from ndm_apps.plugins.continual.resident import ResidentBatches, idles_in_training
+from ndm_apps.plugins.continual.online import OnlineLearning
 
 
 class StreamingModel(nn.Module):
@@ -41,7 +40,7 @@ class StreamingModel(nn.Module):
         return None
 
 
-class StreamingStrategy(ResidentBatches, SupervisedTemplate):
+class StreamingStrategy(OnlineLearning, SupervisedTemplate):
     """Avalanche strategy around a :class:`StreamingModel`.
 
     Parameters
@@ -57,7 +56,6 @@ class StreamingStrategy(ResidentBatches, SupervisedTemplate):
 
     def __init__(self, *, model: StreamingModel, **common: Any) -> None:
         super().__init__(model=model, optimizer=None, **common)
-        self._predicts = not idles_in_training(self.evaluator)
 
     @property
     def stored_exemplars(self) -> int:
@@ -73,27 +71,9 @@ class StreamingStrategy(ResidentBatches, SupervisedTemplate):
         """Return the classifier as plain layers, where it is no more than that."""
         return self.model.frozen()
 
-    def make_optimizer(self, **kwargs: Any) -> None:
-        """Do nothing: the model learns by itself."""
-
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Pass over the mini-batches once, with all of Avalanche's hooks but those of the backward pass."""
-        for mbatch in self.dataloader:
-            if self._stop_training:
-                break
-            self.mbatch = mbatch
-            self._unpack_minibatch()
-            self._before_training_iteration(**kwargs)
-            if self._predicts:  # nobody else looks at predictions in training
-                self._before_forward(**kwargs)
-                with torch.no_grad():
-                    self.mb_output = self.forward()
-                self._after_forward(**kwargs)
-                self.loss = self.criterion()
-            self._before_update(**kwargs)
-            self.model.learn(self.mb_x, self.mb_y)
-            self._after_update(**kwargs)
-            self._after_training_iteration(**kwargs)
+    def learn(self) -> None:
+        """Let the model take in the mini-batch."""
+        self.model.learn(self.mb_x, self.mb_y)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""

@@ -1,8 +1,9 @@
-"""Statistics of (domain, class) pairs about one scatter."""
+"""Statistics of domains: put together, shrunk towards each other, and as (domain, class) pairs about one scatter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,41 @@ def blank(readout: NaturalGradientReadout) -> NaturalGradientReadout:
         rank=readout.rank,
         dtype=readout.means.dtype,
     ).to(readout.means.device)
+
+
+def total(readouts: Iterable[NaturalGradientReadout]) -> NaturalGradientReadout:
+    """Return the read-out of all samples, whichever read-out has seen them."""
+    first, *rest = readouts
+    whole = blank(first)
+    for readout in (first, *rest):
+        whole.merge(readout)
+    return whole
+
+
+def shrunk(readout: NaturalGradientReadout, pooled: NaturalGradientReadout, strength: float) -> NaturalGradientReadout:
+    r"""Return a read-out with the means of one and its scatter shrunk towards a pooled one.
+
+    .. math:: \frac{S}{n} \leftarrow \frac{1}{n + k} \Bigl(S + k\, \frac{S_{\text{pooled}}}{N}\Bigr)
+
+    with n and N samples: the pooled scatter counts as much as k, the ``strength``, samples.
+
+    References
+    ----------
+    Friedman, "Regularized discriminant analysis", J. American Statistical Association 84, 1989.
+    """
+    count, everything = float(readout.counts.sum()), float(pooled.counts.sum())
+    own = count / (count + strength)
+    blend = blank(readout)
+    for part, weight in ((readout, own), (pooled, own * strength / everything)):
+        scaled = blank(readout).scatter
+        scaled.merge(part.scatter)  # type: ignore[arg-type]
+        # Sums are vectors, what is kept as rows enters by its square.
+        for buffer in scaled.buffers():
+            buffer.mul_(weight if buffer.ndim < 2 else math.sqrt(weight))
+        blend.scatter.merge(scaled)  # type: ignore[arg-type]
+        blend.trace += weight * part.trace
+    blend.means, blend.counts = readout.means, readout.counts
+    return blend
 
 
 class Pairs(nn.Module):

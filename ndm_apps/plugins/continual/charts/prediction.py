@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.engine import NaturalGradientReadout
-from ndm_apps.plugins.continual.charts.combination import mixture
 from ndm_apps.plugins.continual.charts.pairs import Pairs
 from ndm_apps.plugins.continual.charts.transition import Solution, Transition
 
@@ -119,3 +118,25 @@ class Predictor:
 def _linear(phi: Tensor, solution: Solution) -> Tensor:
     weight, bias = solution
     return nn.functional.linear(phi, weight.to(phi), bias.to(phi))
+
+
+def mixture(logits: Tensor, log_weights: Tensor, *, solver: str) -> Tensor:
+    r"""Combine experts: :math:`\log \sum_s w_s\, p_s(y)` for ``"lda"``, :math:`\sum_s w_s f_s` for ``"ridge"``.
+
+    Parameters
+    ----------
+    logits
+        Of each expert, ``(batch, experts, classes)``; minus infinity for classes never seen.
+    log_weights
+        ``(batch, experts)``, normalised.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[[2.0, 0.0], [0.0, 2.0]]])
+    >>> mixture(logits, torch.tensor([[0.9, 0.1]]).log(), solver="lda").exp().sum().item()
+    1.0
+    """
+    if solver == "lda":
+        return torch.logsumexp(torch.log_softmax(logits, -1) + log_weights[..., None], 1)
+    weighted = logits * log_weights.exp()[..., None]
+    return torch.where(logits.isneginf(), logits, weighted).sum(1)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.engine import NaturalGradientReadout
-from ndm_apps.plugins.continual.charts.combination import shrunk, total
 from ndm_apps.plugins.continual.charts.domains import Domains
-from ndm_apps.plugins.continual.charts.pairs import Pairs, blank, joined
+from ndm_apps.plugins.continual.charts.pairs import Pairs, blank, joined, shrunk, total
 from ndm_apps.plugins.continual.charts.prediction import Predictor, Rule, complete
 from ndm_apps.plugins.continual.charts.transition import Transition
 
@@ -89,8 +88,8 @@ class ChartReadouts(nn.Module):
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be finite and greater than 0, got {temperature}")
         self.features, self.temperature = features, temperature
-        # In a tuple, since a module among the attributes would be saved with this one.
-        self._immersion = (immerse,)
+        self._immerse: Callable[[Tensor], Tensor] | None
+        object.__setattr__(self, "_immerse", immerse)  # no submodule: it is saved elsewhere
         self.domains = Domains(limit)
         home = NaturalGradientReadout(features, solver=solver, shrinkage=shrinkage, dtype=dtype)
         self.own = nn.ModuleDict({str(_HOME): home})
@@ -99,10 +98,6 @@ class ChartReadouts(nn.Module):
         self.moved: Pairs | None = None  # inputs of domains with a map, as they came: they tell the domains apart
         self.mapped: NaturalGradientReadout | None = None  # the same, mapped
         self._predictor: Predictor | None = None
-
-    @property
-    def _immerse(self) -> Callable[[Tensor], Tensor] | None:
-        return self._immersion[0]
 
     @property
     def home(self) -> NaturalGradientReadout:
@@ -144,7 +139,8 @@ class ChartReadouts(nn.Module):
         Raises
         ------
         ValueError
-            If shapes do not fit, a label or chart is negative, or a feature is not finite; nothing is learnt then.
+            As :meth:`~ndm_apps.engine.NaturalGradientReadout.check`, or if charts or inputs do not fit the features.
+            Nothing is learnt then.
         """
         self._check(phi, labels, charts, x)
         if not len(phi):
@@ -250,40 +246,27 @@ class ChartReadouts(nn.Module):
         """Return the read-out of the home domain and all that has been mapped to it."""
         return self.home if self.mapped is None else total([self.home, self.mapped])
 
-    def _pairs(self) -> Pairs:
-        return joined({int(key): part for key, part in self.own.items()}, self.moved)
-
     def _solved(self) -> Predictor:
-        if self._predictor is None:
-            self._predictor = self._solve()
-        return self._predictor
-
-    def _solve(self) -> Predictor:
-        shared = self.shared
+        if self._predictor is not None:
+            return self._predictor
+        shared, maps = self.shared, self.accepted
         experts = {}
         for key, own in self.own.items():
             if int(key) != _HOME and complete(own, shared):
                 experts[int(key)] = shrunk(own, shared, self.features / 4).solution()
-        accepted = self.accepted
         if complete(home := self._mapped_readout(), shared):
-            pull_back = home if accepted else shrunk(home, shared, self.features / 4)
-            experts |= dict.fromkeys([_HOME, *accepted], pull_back.solution())
-        return Predictor(self._pairs(), shared, experts, accepted, immerse=self._immerse, temperature=self.temperature)
+            pull_back = home if maps else shrunk(home, shared, self.features / 4)
+            experts |= dict.fromkeys([_HOME, *maps], pull_back.solution())
+        pairs = joined({int(key): part for key, part in self.own.items()}, self.moved)
+        self._predictor = Predictor(pairs, shared, experts, maps, immerse=self._immerse, temperature=self.temperature)
+        return self._predictor
 
     def _check(self, phi: Tensor, labels: Tensor, charts: Tensor, x: Tensor | None) -> None:
-        if phi.ndim != 2 or phi.shape[1] != self.features:
-            raise ValueError(f"phi must have shape (batch, {self.features}), got {tuple(phi.shape)}")
-        for name, numbers in (("labels", labels), ("charts", charts)):
-            if numbers.shape != phi.shape[:1] or numbers.dtype.is_floating_point or numbers.dtype == torch.bool:
-                raise ValueError(
-                    f"{name} must be integers of shape ({len(phi)},), got {numbers.dtype} of shape "
-                    f"{tuple(numbers.shape)}"
-                )
-            if len(numbers) and numbers.min() < 0:
-                raise ValueError(f"{name} must be at least 0, got {int(numbers.min())}")
-        finite = phi.isfinite().all(1)
-        if not finite.all():
-            raise ValueError(f"phi must be finite, got a value that is not in row {int((~finite).nonzero()[0])}")
+        self.home.check(phi, labels)
+        if charts.shape != labels.shape or charts.is_floating_point():
+            raise ValueError(f"charts must be integers of shape ({len(phi)},), got {charts.dtype} of {charts.shape}")
+        if len(charts) and charts.min() < 0:
+            raise ValueError(f"charts must be at least 0, got {int(charts.min())}")
         if x is not None and len(x) != len(phi):
             raise ValueError(f"x must have {len(phi)} samples like phi, got {len(x)}")
         if x is None and self.accepted:

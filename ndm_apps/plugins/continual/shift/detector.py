@@ -36,7 +36,8 @@ class ShiftDetector(Watch):
     number of samples tested until an alarm is at least ``threshold``: the average of the martingales is bounded by an
     e-detector. In practice p-values are so only about: a component's past scores are few (the standard error added to
     p makes up for that given most sets of them, not all), consecutive tests share them, and components go on learning.
-    Expect the bound to hold, not to be sharp, once components have a hundred samples and more.
+    Expect the bound to hold, not to be sharp, once components have a hundred samples and more. Where samples depend on
+    earlier ones (a series, frames of a video) nothing is promised.
 
     Parameters
     ----------
@@ -153,7 +154,8 @@ class ShiftDetector(Watch):
         Raises
         ------
         ValueError
-            If a sample is not finite, or the number of features or labels is wrong. Nothing has been learnt then.
+            If a sample is not finite or so large that sums of its square might not be, or the number of features or
+            labels is wrong. Nothing has been learnt then.
         """
         x, labels = self._checked(x, labels)
         before = len(self.alarms)
@@ -217,9 +219,13 @@ class ShiftDetector(Watch):
         if earlier is not None and x.shape[1] != len(earlier):
             raise ValueError(f"x: got {x.shape[1]} features per sample, earlier samples had {len(earlier)}")
         x = x.to(earlier.dtype if earlier is not None else torch.float64 if x.dtype == torch.float64 else torch.float32)
-        finite = x.isfinite().all(1)
-        if not finite.all():
-            raise ValueError(f"x: sample {int((~finite).nonzero()[0])} of the batch is not finite")
+        # Squares are added up in the samples' precision, squares of those in float64, with room for a trillion samples.
+        most = min(torch.finfo(x.dtype).max ** 0.5, torch.finfo(torch.float64).max ** 0.25) / 2**20
+        good = torch.linalg.vector_norm(x, dim=1) < most
+        if not good.all():
+            number = int((~good).nonzero()[0])
+            told = f"too large for {x.dtype}" if x[number].isfinite().all() else "not finite"
+            raise ValueError(f"x: sample {number} of the batch is {told}")
         labels = torch.zeros(len(x), dtype=torch.long) if labels is None else torch.as_tensor(labels)
         if labels.shape != (len(x),) or labels.is_floating_point():
             raise ValueError(

@@ -21,7 +21,8 @@ class DetectorSettings(Schema):
     warmup
         Samples that fix the embedding, before which nothing is tested.
     threshold
-        Alarm when the martingales' mean wealth reaches it; its inverse bounds the false-alarm rate per sample.
+        Alarm when the martingales' mean wealth reaches it; where p-values are uniform and independent of the past, its
+        inverse bounds the false alarms per sample.
     calibration
         Number of past scores of a component that a new one is ranked among.
     arm_scores, arm_samples

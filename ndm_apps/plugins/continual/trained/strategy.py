@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ndm_apps.engine import NDM
 from ndm_apps.plugins.continual.charts.pending import Pending
 from ndm_apps.plugins.continual.front import Front
-from ndm_apps.plugins.continual.resident import ResidentBatches, idles_in_training
+from ndm_apps.plugins.continual.online import OnlineLearning
 from ndm_apps.plugins.continual.shift.detector import ShiftDetector
 from ndm_apps.plugins.continual.trained.coordinates import Coordinates
 from ndm_apps.plugins.continual.trained.networks import ChartNetworks
@@ -63,7 +63,7 @@ class TrainedClassifier(nn.Module):
         return self.charts(x, self.coordinates(x))
 
 
-class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
+class TrainedNDMStrategy(OnlineLearning, SupervisedTemplate):
     r"""The Neural Differential Manifold of the paper on a stream: trained by gradient, kept by growing charts.
 
     The network (invertible coordinate maps, a Metric Net at each layer) minimises :math:`L_\text{task} + \lambda
@@ -136,7 +136,7 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
         samples = _SAMPLES if detector is None else detector.warmup
         super().__init__(
             model=TrainedClassifier(
-                Front(Coordinates(coordinates, samples=samples)),
+                Front(Coordinates(coordinates, samples=samples), classes=classes),
                 ChartNetworks(network, detector),
             ),
             optimizer=None,
@@ -146,7 +146,7 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
             plugins=plugins,
             evaluator=evaluator,
         )
-        self.detector, self.classes = detector, classes
+        self.detector = detector
         self._pending = Pending()
         self._training = Training(
             optimizer=optimizer,
@@ -183,30 +183,10 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
         """Return no plain layers: routing to charts is none."""
         return None
 
-    def make_optimizer(self, **kwargs: Any) -> None:
-        """Do nothing: optimisers come and go with charts, not with experiences."""
-
-    def training_epoch(self, **kwargs: Any) -> None:
-        """Pass over the mini-batches once, several gradient steps each, without hooks of the backward pass."""
-        predicts = len(self.plugins) > 0 or not idles_in_training(self.evaluator)
-        for mbatch in self.dataloader:
-            if self._stop_training:
-                break
-            self.mbatch = mbatch
-            self._unpack_minibatch()
-            if len(self.mb_y) and int(self.mb_y.max()) >= self.classes:
-                raise ValueError(f"y: got label {int(self.mb_y.max())}, labels must be below {self.classes}")
-            self._before_training_iteration(**kwargs)
-            if predicts:
-                self._before_forward(**kwargs)
-                with torch.no_grad():
-                    self.mb_output = self.forward()
-                self._after_forward(**kwargs)
-                self.loss = nn.functional.nll_loss(self.mb_output, self.mb_y)
-            self._before_update(**kwargs)
-            self._learn(self.mb_x, self.mb_y)
-            self._after_update(**kwargs)
-            self._after_training_iteration(**kwargs)
+    def forward(self) -> Tensor:
+        """Return log-probabilities of the mini-batch."""
+        self.model.front.check(self.mb_x, self.mb_y)
+        return super().forward()
 
     def eval(self, exp_list: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate as Avalanche does, with the coordinates fixed by what there is, and return the last metrics."""
@@ -217,16 +197,20 @@ class TrainedNDMStrategy(ResidentBatches, SupervisedTemplate):
             self._pending.add(*released)
         return super().eval(exp_list, **kwargs)
 
-    def _learn(self, x: Tensor, y: Tensor) -> None:
-        """Watch a mini-batch, and learn the samples that are settled by it."""
-        released = self.model.front.admit(x, y)
+    def learn(self) -> None:
+        """Watch the mini-batch, and learn the samples that are settled by it."""
+        x, y, front = self.mb_x, self.mb_y, self.model.front
         if self.detector is None:
+            released = front.admit(x, y)
             if released is not None:
                 self._train(*released)
             return
+        # The detector goes before anything is kept: what it refuses does not wait for it.
+        front.check(x, y)
+        self.detector.update(x, y)
+        released = front.admit(x, y)
         if released is not None:
             self._pending.add(*released)
-        self.detector.update(x.cpu(), y.cpu())
         self._follow_charts()
         if len(self._pending):
             z, labels, home = self._pending.take(self.detector.settled)

@@ -233,6 +233,7 @@ def test_curvature_has_mean_zero_on_a_charts_own_data():
     ("x", "labels", "message"),
     [
         (torch.full((3, 8), torch.nan), None, "sample 0 of the batch is not finite"),
+        (torch.full((3, 8), 1e30), None, "sample 0 of the batch is too large for torch.float32"),
         (torch.zeros(8), None, r"x: got shape \(8,\)"),
         (torch.zeros(3, 5), None, "got 5 features per sample, earlier samples had 8"),
         (torch.zeros(3, 8), torch.zeros(2).long(), r"labels: got torch.int64 of shape \(2,\)"),
