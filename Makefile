@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
+.PHONY: demo test lint bench-laws bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
 
 demo: $(READY)
 	$(BIN)/ndm demo
@@ -26,7 +26,7 @@ bench-continual: $(READY)
 # Every signal and rule of shift detection on the same streams; needs MNIST and FashionMNIST in NDM_DATA, about ten minutes.
 bench-signals: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
-	$(BIN)/python -m tests.plugins.continual.shift.bench_signals --write
+	$(BIN)/python -m tests.plugins.continual.shift.bench_signals --seeds 5 --tuning 3 --write
 
 # The streams of README, with the NDM alone; needs all data sets in NDM_DATA, about two hours on two cores.
 STREAMS := mnist fashion_mnist cifar10 permuted_mnist rotated_mnist omniglot electricity
@@ -85,8 +85,15 @@ bench-claims: $(READY)
 	done
 	$(BIN)/python -m tests.plugins.supervised.bench_claims $(CLAIMS) --write
 
+# The laws of 25 systems, clean, noisy, coarse and few; about two hours.
+bench-laws: $(READY)
+	rm -rf results/runs/physics-benchmark
+	$(BIN)/ndm run physics/benchmark --out results/runs/physics-benchmark
+	$(BIN)/python -m tests.plugins.physics.bench_laws results/runs/physics-benchmark --write
+
 # The tables and the picture that README cites, from nothing.
-SYSTEMS := harmonic_oscillator isotropic_oscillator_2d pendulum henon_heiles damped_oscillator lorenz
+SYSTEMS := harmonic_oscillator isotropic_oscillator_2d pendulum henon_heiles kepler lotka_volterra euler_top double_pendulum \
+  damped_oscillator lorenz
 results: $(READY)
 	rm -rf results/runs/readme-digits results/runs/readme-physics
 	$(BIN)/ndm sweep continual/digits --out results/runs/readme-digits --table results/continual/digits.csv
@@ -96,7 +103,7 @@ results: $(READY)
 	$(BIN)/ndm sweep continual/digits --set method=ndm --set methods.ndm.immersion.width=0,2000 --set methods.ndm.solver=lda,ridge \
 	  --out results/runs/readme-ablation --table results/continual/digits-ablation.md
 	for system in $(SYSTEMS); do \
-	  $(BIN)/ndm sweep physics/$$system --set task.noise=0.0,0.01 --out results/runs/readme-physics/$$system || exit 1; \
+	  $(BIN)/ndm sweep physics/$$system --seeds 0:3 --set task.noise=0.0,0.01 --out results/runs/readme-physics/$$system || exit 1; \
 	done
 	$(BIN)/ndm report results/runs/readme-physics --table results/physics/laws.csv
 	$(BIN)/ndm report results/runs/readme-physics --table results/physics/laws.md

@@ -29,12 +29,24 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 
 @final
 class Sweep(Schema):
-    """Which methods and seeds ``ndm sweep`` runs; no methods: the config's own."""
+    """What ``ndm sweep`` runs: tasks x variants x methods x seeds.
+
+    Attributes
+    ----------
+    methods, tasks
+        By default the config's own.
+    variants
+        Settings, as ``{a.b: v}``, each of which is run; ``ndm run`` runs the sweep of a config with tasks or variants.
+    seeds
+        A list, one, or text such as ``0:5``.
+    """
 
     methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    variants: tuple[dict[str, Any], ...] = ()
     seeds: str | Seed | Annotated[tuple[Seed, ...], Field(min_length=1)] = "0:5"
 
-    @field_validator("methods", "seeds")
+    @field_validator("methods", "tasks", "seeds")
     @classmethod
     def _distinct(cls, value: Any) -> Any:
         if isinstance(value, tuple) and len(set(value)) < len(value):

@@ -206,8 +206,10 @@ def _device(name: str) -> str:
 
 
 def _write(config: Config, out: Path, outcome: Result, seconds: float) -> dict[str, Any]:
-    """Write figures and data set, then ``result.json``, which makes the run complete."""
+    """Write figures, data set and further files, then ``result.json``, which makes the run complete."""
     _write_figures(out, outcome)
+    for name, text in outcome.files.items():
+        write_text(out / name, text)
     if outcome.dataset is not None:
         write_text(out / "dataset.json", json.dumps(vars(outcome.dataset), indent=1))
     values = {

@@ -1,17 +1,18 @@
-"""Many runs: methods x settings x seeds, each in its own folder, several at a time."""
+"""Many runs: tasks x settings x methods x seeds, each in its own folder, several at a time."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ndm_apps import report, tracking
+from ndm_apps import report, shipped, tracking
 from ndm_apps.config import Config, expand_overrides, load_config, with_choice
 from ndm_apps.errors import InputError
 from ndm_apps.files import write_text
@@ -51,7 +52,7 @@ def members(
     reference
         Config, as for :func:`~ndm_apps.config.load_config`.
     overrides
-        ``a.b=v``, or ``a.b=v1,v2`` for several values.
+        ``a.b=v``, or ``a.b=v1,v2`` for several values. What they set is left out of the config's tasks and variants.
     methods, seeds
         By default those that the overrides set, else those of the config's ``sweep`` section.
 
@@ -66,9 +67,16 @@ def members(
     if seeds and "seed" in keys:
         raise InputError("--set seed: --seeds gives the seeds already; leave one of them out")
     found: dict[str, Member] = {}
-    for chosen in combinations:
-        config = load_config(reference, chosen)
-        varied = [setting for setting, does in zip(chosen, varies, strict=True) if does]
+    base = load_config(reference, combinations[0])
+    for (named, own), chosen in product(_own_settings(base, keys), combinations):
+        try:
+            # The task first: other settings may be inside it.
+            config = load_config(
+                reference, sorted((*own, *chosen), key=lambda setting: setting.partition("=")[0].strip() != "task")
+            )
+        except InputError as error:
+            raise (base.source.error(("sweep",), str(error)) if own else error) from None
+        varied = [*named, *(setting for setting, does in zip(chosen, varies, strict=True) if does)]
         for method in methods or ((config.run.method,) if "method" in keys else config.sweep_methods):
             for seed in seeds or ((config.run.seed,) if "seed" in keys else config.sweep_seeds):
                 label = "-".join([method, *_settings_of(method, varied), f"seed{seed}"])
@@ -79,6 +87,26 @@ def members(
                     member = Member(_short(f"{label}-{_digest(distinct)}"), member.config)
                     found.setdefault(member.label, member)
     return list(found.values())
+
+
+def _own_settings(config: Config, given: Collection[str]) -> list[tuple[list[str], list[str]]]:
+    """Return the settings of each of the config's tasks and variants, as a folder names them, and as overrides."""
+    tasks = () if "task" in given else config.run.sweep.tasks
+    variants = [
+        [f"{key}={json.dumps(value)}" for key, value in variant.items() if key not in given]
+        for variant in config.run.sweep.variants or ({},)
+    ]
+    if not tasks:
+        return [(variant, variant) for variant in variants]
+    found = []
+    for n, task in enumerate(tasks):
+        path = ("sweep", "tasks", n)
+        try:
+            file = shipped.find("tasks", task, config.source.place(path).folder)
+        except InputError as error:
+            raise config.source.error(path, str(error)) from None
+        found += [([f"task={task}", *variant], [f"task={json.dumps(str(file))}", *variant]) for variant in variants]
+    return found
 
 
 def _settings_of(method: str, varied: Sequence[str]) -> list[str]:

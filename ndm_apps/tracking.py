@@ -73,6 +73,7 @@ ARTIFACTS = (
     "report.html",
     "*.csv",
     "*.md",
+    "*.tex",
     "figures/*.svg",
     "figures/captions.json",
 )

@@ -212,7 +212,7 @@ def test_help_fits_a_terminal_of_80_columns(ndm, monkeypatch):
     status, whole, _ = ndm()
     assert status == 0 and ndm("--help")[1] == whole == ndm("-h")[1]
     commands = [line.split()[0] for line in whole.partition("Commands:\n")[2].splitlines()]
-    assert commands == ["list", "check", "run", "sweep", "inspect", "report", "ui", "data", "demo"]
+    assert commands == ["list", "check", "run", "discover", "sweep", "inspect", "report", "ui", "data", "demo"]
     assert "..." not in whole.partition("Commands:")[2], "no summary is cut short"
     for text in (whole, *(ndm(command, "--help")[1] for command in commands)):
         assert max(map(len, text.splitlines())) <= 80
@@ -238,6 +238,17 @@ def test_run(ndm, here, quick):
     assert ndm("run", "good.yaml", "--seed", "5", "--no-track")[0] == 0
     (folder,) = (here / "results" / "runs").iterdir()
     assert folder.name.startswith("continual-digits-") and folder.name.endswith("-5")
+
+
+def test_run_of_a_config_with_tasks_or_variants_runs_them_all(ndm, here, quick):
+    (here / "several.yaml").write_text(
+        GOOD + "sweep:\n  variants: [{task.stream.passes: 1}, {task.stream.passes: 2}]\n"
+    )
+    status, out, err = ndm("run", "several.yaml", "--out", "all", "--seed", "4", "--no-track")
+    assert (status, err) == (0, "") and "report: all/report.html" in out
+    runs = sorted(path.name for path in (here / "all").iterdir() if path.is_dir())
+    assert runs == ["ndm-task.stream.passes=1-seed4", "ndm-task.stream.passes=2-seed4"]
+    assert (here / "all" / "summary.csv").read_text().count("\n") == 3
 
 
 def test_run_and_report_record_in_mlflow(ndm, here, quick, store):

@@ -48,7 +48,7 @@ ALLOWED = {
         "ndm_apps.plugins.base",
         "ndm_apps.config",
     },
-    "ndm_apps.sweep": {"ndm_apps.run", "ndm_apps.report", "ndm_apps.tracking", "ndm_apps.config"},
+    "ndm_apps.sweep": {"ndm_apps.run", "ndm_apps.report", "ndm_apps.tracking", "ndm_apps.config", "ndm_apps.shipped"},
     **{room: CONFIGURING | {"ndm_apps.plugins.base", "ndm_apps.plugins"} for room in CONFIGURING},
 }
 HEAVY_ONLY_IN = {"mlflow": {"ndm_apps.tracking", "ndm_apps.tracking_state"}, "typer": {"ndm_apps.cli"}}

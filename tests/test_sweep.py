@@ -77,6 +77,72 @@ def test_labels_are_folder_names_of_their_own():
         assert len(os.fsencode(member.label)) <= 120 and not set(member.label) & set("/\\: []")
 
 
+TASKS = """\
+task: continual/digits
+method: naive
+methods:
+  naive: {hidden: [4]}
+sweep:
+  tasks: [continual/digits, mine/own.yaml]
+  variants:
+    - {methods.naive.hidden: [8]}
+    - {task.stream.experiences: 2, methods.naive.hidden: [8, 8]}
+    - {}
+  seeds: 7
+"""
+
+
+@pytest.fixture
+def several(tmp_path):
+    """A config of two tasks and three variants, one of the tasks by a path beside the config."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "own.yaml").write_text(
+        "domain: continual\ndataset: {name: digits}\nstream: {experiences: 5, passes: 3}\n"
+    )
+    (tmp_path / "several.yaml").write_text(TASKS)
+    return tmp_path / "several.yaml"
+
+
+def test_tasks_and_variants_of_a_config(several):
+    found = members(several)
+    assert [m.label for m in found] == [
+        "naive-task=continual_digits-hidden=_8-seed7",
+        "naive-task=continual_digits-task.stream.experiences=2-hidden=_8_8-seed7",
+        "naive-task=continual_digits-seed7",
+        "naive-task=mine_own.yaml-hidden=_8-seed7",
+        "naive-task=mine_own.yaml-task.stream.experiences=2-hidden=_8_8-seed7",
+        "naive-task=mine_own.yaml-seed7",
+    ]
+    assert [m.config.task_name for m in found] == ["continual/digits"] * 3 + ["own"] * 3
+    assert [m.config.task.stream.passes for m in found] == [1] * 3 + [3] * 3
+    assert [m.config.task.stream.experiences for m in found] == [5, 2, 5] * 2
+    assert [m.config.settings.hidden for m in found] == [(8,), (8, 8), (4,)] * 2
+    assert {m.config.run.seed for m in found} == {7}
+
+
+def test_what_is_asked_for_replaces_the_tasks_and_variants(several):
+    found = members(several, ["methods.naive.hidden=[2],[3]", "task=continual/digits"], seeds=[1])
+    assert [m.config.settings.hidden for m in found] == [(2,), (3,)] * 2
+    assert [m.config.task.stream.experiences for m in found] == [5, 5, 2, 2]
+    assert {m.config.task_name for m in found} == {"continual/digits"}
+    # A task that is asked for comes before the settings inside it, wherever they are given.
+    found = members(several, ["task.stream.passes=2", "task=continual/digits"])
+    assert [m.config.task.stream.passes for m in found] == [2] * 3
+
+
+def test_wrong_tasks_and_variants_are_told_with_the_line(several):
+    for old, new, says in (
+        ("mine/own.yaml", "continual/digit", r"several.yaml:6: sweep.tasks\[1\]: no such task: 'continual/digit'"),
+        ("[8]}", "[x]}", r"several.yaml:.*methods.naive.hidden\[0\]: got 'x'"),
+        ("experiences: 2", "experiances: 2", r"several.yaml:.*unknown key 'experiances'"),
+        ("mine/own.yaml", "continual/digits", r"several.yaml:6: sweep.tasks: .* must not hold an item twice"),
+    ):
+        assert TASKS.count(old) == 1
+        several.write_text(TASKS.replace(old, new))
+        with pytest.raises(InputError, match=says):
+            members(several)
+
+
 def test_wrong_members_are_refused():
     for overrides, says in (
         (["methods.ndm.shrinkage=1.0,-1.0"], "--set methods.ndm.shrinkage=-1.0: methods.ndm.shrinkage: got -1.0"),

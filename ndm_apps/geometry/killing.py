@@ -8,7 +8,7 @@ and then :math:`g(\xi, \dot x)` is conserved along every geodesic. How the equat
 :mod:`ndm_apps.geometry.killing_equation`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -18,7 +18,15 @@ from torch import Tensor
 
 from ndm_apps.geometry.dictionary import Dictionary, checked_dictionary
 from ndm_apps.geometry.jets import rows, value_and_derivative
-from ndm_apps.geometry.killing_equation import Found, check_tolerance, count_zeros, killing_equation, null_space
+from ndm_apps.geometry.killing_equation import (
+    Found,
+    KillingEquation,
+    check_tolerance,
+    count_zeros,
+    invariance,
+    killing_equation,
+    null_space,
+)
 from ndm_apps.geometry.metric import Metric, evaluate
 
 
@@ -41,6 +49,7 @@ class KillingField:
     residual : float
         Root mean square of :math:`|L_\xi g|` over that of :math:`|\xi| / l`, where l is the root mean square
         distance of the sample points from their mean: 0 for an isometry, of order 1 for a field taken at random.
+        Changes :math:`df(\xi)` of the functions to be preserved, in their units, are in it as well.
     """
 
     up: Float[Tensor, "n functions"]
@@ -87,6 +96,8 @@ def killing_fields(
     *,
     angles: Sequence[int] = (),
     dictionary: Dictionary | None = None,
+    functions: Sequence[Callable[[Tensor], Tensor]] = (),
+    units: Sequence[float] | None = None,
 ) -> KillingFields:
     r"""Find the Killing vector fields of a metric among those with components in a dictionary.
 
@@ -106,6 +117,11 @@ def killing_fields(
     dictionary : callable, optional
         Other functions, ``(..., n) -> (..., functions)``, independent, differentiable by forward mode; ``degree`` and
         ``angles`` are then not read.
+    functions : sequence of callable, optional
+        What else the symmetries must preserve, such as a potential: each ``(..., n) -> (...)``.
+    units : sequence of float, optional
+        A difference of each function that matters; its standard deviation on ``x`` if not given. Give it where the
+        function was learned and may be constant: errors are then not taken for a function.
 
     Returns
     -------
@@ -131,6 +147,11 @@ def killing_fields(
     >>> fields = killing_fields(polar, x, degree=2, angles=[1])
     >>> len(fields), all(field.residual < 1e-12 for field in fields)
     (3, True)
+
+    A central force leaves the rotation.
+
+    >>> len(killing_fields(Euclidean(2), x, functions=[lambda y: y.square().sum(-1)]))
+    1
     """
     check_tolerance(tolerance)
     evaluate(metric, x)
@@ -138,7 +159,9 @@ def killing_fields(
         x = x.reshape(-1, x.shape[-1])
         n, eps = x.shape[-1], torch.finfo(x.dtype).eps
         dictionary = checked_dictionary(x, degree, angles, dictionary)
-        spectrum, coefficients = null_space(killing_equation(metric, x, dictionary, rank=1), eps)
+        values, change = killing_equation(metric, x, dictionary, rank=1)
+        preserved = invariance(metric, x, values, functions, units)
+        spectrum, coefficients = null_space(KillingEquation(values, torch.cat((change, preserved))), eps)
         count, gap = count_zeros(spectrum, tolerance, eps, n * (n + 1) // 2)
         up, down = torch.unflatten(coefficients[:, :count].mT, 1, (2, n, -1)).to(x.dtype).unbind(1)
     found = zip(up, down, spectrum[:count], strict=True)

@@ -12,7 +12,7 @@ Killing vectors are polynomials with the index up, in polar coordinates of the p
 index down.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement, permutations
 from typing import Literal, NamedTuple, TypeVar, overload
 
@@ -95,9 +95,49 @@ def killing_equation(
         values.append(components(torch.einsum("pm,pi...->p...im", phi, field), rank))
         total = torch.einsum("pam,pi...->pa...im", slope, field) + torch.einsum("pm,pi...->p...im", phi, turn)
         change.append(components(_cyclic_sum(total, rank + 1), rank + 1))
-    spread = (value.cholesky.mT @ (x - x.mean(0)).unsqueeze(-1)).square().sum(dim=(-2, -1)).mean().sqrt()
     root = len(x) ** 0.5
-    return KillingEquation(torch.cat(values, -1) / root, torch.cat(change, -1) * spread / root)
+    return KillingEquation(torch.cat(values, -1) / root, torch.cat(change, -1) * spread(value.cholesky, x) / root)
+
+
+def invariance(
+    metric: Metric,
+    x: Float[Tensor, "points n"],
+    values: Float[Tensor, "rows fields"],
+    functions: Sequence[Callable[[Tensor], Tensor]],
+    units: Sequence[float] | None = None,
+) -> Float[Tensor, "equations fields"]:
+    r"""Set up the equations :math:`df(\xi) = 0`, one function below the other, for vector fields on sample points.
+
+    They are to stand beside the ``change`` of :func:`killing_equation` and are scaled alike: l times :math:`df(\xi)`,
+    in units of f.
+
+    Parameters
+    ----------
+    metric, x
+        As for :func:`killing_equation`.
+    values : Tensor
+        The fields as it returned them.
+    functions : sequence of callable
+        Each ``(..., n) -> (...)``.
+    units : sequence of float, optional
+        A difference of each function that matters; its standard deviation on the points if not given.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many units as functions, or one is not positive.
+    """
+    frame = evaluate(metric, x).orthonormal_frame()
+    fields = torch.unflatten(values, 0, x.shape)
+    return torch.cat(
+        [
+            values.new_empty(0, values.shape[-1]),
+            *(
+                torch.einsum("pa,pam->pm", value_and_derivative(function, rows(x, frame), frame)[1], fields) / unit
+                for function, unit in zip(functions, checked_units(functions, units, x), strict=True)
+            ),
+        ]
+    ) * spread(evaluate(metric, x).cholesky, x)
 
 
 def null_space(equation: KillingEquation, eps: float) -> NullSpace:
@@ -135,6 +175,31 @@ def count_zeros(spectrum: Tensor, tolerance: float, eps: float, most: int) -> tu
         if sizes[k - 1] <= tolerance and sizes[k] >= _CLEAR_GAP * sizes[k - 1]:
             return k, sizes[k] / sizes[k - 1]
     return 0, float("nan")
+
+
+def spread(cholesky: Tensor, x: Tensor) -> Tensor:
+    """Root mean square distance of the points from their mean."""
+    return (cholesky.mT @ (x - x.mean(0)).unsqueeze(-1)).square().sum(dim=(-2, -1)).mean().sqrt()
+
+
+def checked_units(
+    functions: Sequence[Callable[[Tensor], Tensor]], units: Sequence[float] | None, x: Float[Tensor, "*batch n"]
+) -> list[float]:
+    """Return a difference of each function that matters: as given, or its standard deviation on the points ``x``.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many units as functions, or one is not positive.
+    """
+    if units is None:
+        values = [function(x) for function in functions]
+        sizes = [float(v.std(correction=0) + torch.finfo(x.dtype).eps ** 0.5 * v.abs().mean()) for v in values]
+        # A function that is zero everywhere is left alone by every field, whatever its unit.
+        return [size or 1.0 for size in sizes]
+    if len(units) != len(functions) or not all(unit > 0 for unit in units):
+        raise ValueError(f"units must be one positive number for each of {len(functions)} functions, got {units!r}")
+    return list(units)
 
 
 def _products(basis: Tensor, derivative: Tensor) -> tuple[Tensor, Tensor]:

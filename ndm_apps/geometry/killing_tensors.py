@@ -168,33 +168,44 @@ def killing_tensors(
         n, eps = x.shape[-1], torch.finfo(x.dtype).eps
         x, cholesky = x.reshape(-1, n), value.cholesky.reshape(-1, n, n)
         dictionary = checked_dictionary(x, degree, angles, dictionary)
-        values, change = killing_equation(metric, x, dictionary, rank=2)
-        identity = torch.eye(n, dtype=x.dtype, device=x.device).expand_as(cholesky).unsqueeze(-1)
-        values = torch.cat((components(identity, 2) / len(x) ** 0.5, values), -1)
-        change = torch.cat((torch.zeros_like(change[:, :1]), change), -1)
-        equation = KillingEquation(values, change)
-        spectrum, coefficients = null_space(equation, eps)
+        values, change = tensor_equation(metric, x, dictionary)
+        spectrum, coefficients = null_space(KillingEquation(values, change), eps)
         count, gap = count_zeros(spectrum, tolerance, eps, n * (n + 1) ** 2 * (n + 2) // 12)
         vectors = killing_fields(metric, x, degree, tolerance, angles=angles, dictionary=dictionary)
         found = values.double() @ coefficients[:, :count]
-        sines, turn = _angles(found, _trivial(vectors, x, cholesky, values[:, 0]).double(), eps)
+        sines, turn = angles_to(found, trivial_tensors(vectors, x, cholesky, values[:, 0]).double(), eps)
         coefficients = coefficients[:, :count] @ turn
         residuals = (change.double() @ coefficients).square().sum(0).sqrt()
-        expanded = torch.unflatten(coefficients[1:].mT, 1, (2, n * (n + 1) // 2, -1)).to(x.dtype)
-        i, j = torch.triu_indices(n, n, device=x.device)
-        table = expanded.new_zeros(count, 2, n, n, expanded.shape[-1])
-        table[:, :, i, j] = expanded / 2
-        table = table + table.transpose(2, 3)
-    tensors = [
-        KillingTensor(up, down, float(c), dictionary, metric, float(r))
-        for (up, down), c, r in zip(table, coefficients[0], residuals, strict=True)
-    ]
+        tensors = expanded_tensors(coefficients.to(x.dtype), residuals, metric, dictionary, n)
     # The error of a field is its residual over the first one not counted: much more than the residual.
     reducible = int((sines < tolerance**0.5).sum())
     return KillingTensors(tensors, reducible, sines.to(x.dtype), spectrum.to(x.dtype), gap, vectors)
 
 
-def _trivial(vectors: KillingFields, x: Tensor, cholesky: Tensor, metric: Tensor) -> Tensor:
+def tensor_equation(metric: Metric, x: Float[Tensor, "points n"], dictionary: Dictionary) -> KillingEquation:
+    """Set up the equation of rank 2 with the metric itself as one more column, the first."""
+    values, change = killing_equation(metric, x, dictionary, rank=2)
+    identity = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device).expand(*x.shape, x.shape[-1]).unsqueeze(-1)
+    values = torch.cat((components(identity, 2) / len(x) ** 0.5, values), -1)
+    return KillingEquation(values, torch.cat((torch.zeros_like(change[:, :1]), change), -1))
+
+
+def expanded_tensors(
+    coefficients: Float[Tensor, "fields tensors"], residuals: Tensor, metric: Metric, dictionary: Dictionary, n: int
+) -> list[KillingTensor]:
+    """Make tensors of the coefficients of the columns of :func:`tensor_equation`."""
+    expanded = torch.unflatten(coefficients[1:].mT, 1, (2, n * (n + 1) // 2, -1))
+    i, j = torch.triu_indices(n, n, device=coefficients.device)
+    table = expanded.new_zeros(len(expanded), 2, n, n, expanded.shape[-1])
+    table[:, :, i, j] = expanded / 2
+    table = table + table.transpose(2, 3)
+    return [
+        KillingTensor(up, down, float(c), dictionary, metric, float(r))
+        for (up, down), c, r in zip(table, coefficients[0], residuals, strict=True)
+    ]
+
+
+def trivial_tensors(vectors: KillingFields, x: Tensor, cholesky: Tensor, metric: Tensor) -> Tensor:
     """Columns: components in the frame of the symmetric products of Killing vectors, and of the metric."""
     fields = [(cholesky.mT @ field(x).unsqueeze(-1)).squeeze(-1) for field in vectors]
     products = [torch.einsum("pa,pb->pab", u, v) for u, v in combinations_with_replacement(fields, 2)]
@@ -202,7 +213,7 @@ def _trivial(vectors: KillingFields, x: Tensor, cholesky: Tensor, metric: Tensor
     return torch.cat([*columns, metric.unsqueeze(-1)], -1)
 
 
-def _angles(found: Tensor, trivial: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def angles_to(found: Tensor, trivial: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Sines of the principal angles from orthonormal columns to the span of others, ascending, and the rotation."""
     u, sigma, _ = torch.linalg.svd(trivial / torch.linalg.vector_norm(trivial, dim=0), full_matrices=False)
     span = u[:, sigma > eps**0.5 * sigma[0]]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ndm_apps.geometry.curvature import ricci
 from ndm_apps.geometry.jets import rows, value_and_derivative
-from ndm_apps.geometry.killing_equation import check_tolerance
+from ndm_apps.geometry.killing_equation import check_tolerance, checked_units
 from ndm_apps.geometry.metric import Metric, evaluate
 from ndm_apps.geometry.operators import function_jet
 from ndm_apps.geometry.scalar import scalar_curvature
@@ -46,6 +46,8 @@ def killing_bound(
     x: Float[Tensor, "*batch n"],
     functions: Sequence[Callable[[Tensor], Tensor]] = (),
     tolerance: float = 1e-3,
+    *,
+    units: Sequence[float] | None = None,
 ) -> KillingBound:
     r"""Bound the number of Killing fields from the invariants of curvature, and of functions they must leave alone.
 
@@ -65,6 +67,8 @@ def killing_bound(
         What else the symmetries must preserve, such as a potential: each ``(..., n) -> (...)``.
     tolerance : float, default 1e-3
         Singular values up to it count as zero. Raise it for metrics that were learned.
+    units : sequence of float, optional
+        A difference of each function that matters; its standard deviation on ``x`` if not given.
 
     Returns
     -------
@@ -96,9 +100,9 @@ def killing_bound(
     value = evaluate(metric, x)
     frame, n = value.orthonormal_frame(), x.shape[-1]
     with torch.no_grad():
-        units = _units(metric, functions, x, _spread(value.cholesky, x))
+        sizes_of = _units(metric, functions, units, x, _spread(value.cholesky, x))
         differentials = value_and_derivative(lambda y: _invariants(metric, functions, y), rows(x, frame), frame)[1]
-        sizes: Tensor = torch.linalg.svdvals(differentials / units)
+        sizes: Tensor = torch.linalg.svdvals(differentials / sizes_of)
     directions = n - (sizes > tolerance).sum(-1)
     k = int(directions.median())
     return KillingBound(directions, k * (k + 1) // 2, sizes)
@@ -120,15 +124,19 @@ def _invariants(metric: Metric, functions: Sequence[Callable[[Tensor], Tensor]],
     return torch.stack(found, -1)
 
 
-def _units(metric: Metric, functions: Sequence[Callable[[Tensor], Tensor]], x: Tensor, length: Tensor) -> Tensor:
+def _units(
+    metric: Metric,
+    functions: Sequence[Callable[[Tensor], Tensor]],
+    given: Sequence[float] | None,
+    x: Tensor,
+    length: Tensor,
+) -> Tensor:
     """Natural sizes of the invariants, per unit of length: what a change of each is compared with."""
     # A flat metric has R = 0 to rounding: the spread of the points gives the curvature that would be noticed.
     curvature = scalar_curvature(metric, x).square().mean().sqrt() + length**-2
     units = [curvature, curvature**2 / length**2, curvature / length**2]
-    for function in functions:
-        values = function(x)
-        unit = values.std(correction=0) + torch.finfo(x.dtype).eps ** 0.5 * values.abs().mean()
-        unit = torch.where(unit > 0, unit, torch.ones_like(unit))
+    for size in checked_units(functions, given, x):
+        unit = length.new_tensor(size)
         units += [unit, unit**2 / length**2, unit * curvature / length**2, unit / length**2]
     if x.shape[-1] > 2:
         units += [curvature**k for k in range(2, x.shape[-1] + 1)]

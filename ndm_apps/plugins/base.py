@@ -142,6 +142,8 @@ class Result:
         Figures of the run's page by file name (without suffix).
     dataset
         The data of the run, if it has any.
+    files
+        Further text files of the run's folder, by name.
     model, example
         A module that ``torch.export`` can export with the example input, for MLflow; or None.
     """
@@ -149,6 +151,7 @@ class Result:
     values: dict[str, Any]
     pictures: dict[str, Picture] = field(default_factory=dict)
     dataset: Dataset | None = None
+    files: dict[str, str] = field(default_factory=dict)
     model: nn.Module | None = None
     example: Any = None
 

@@ -31,6 +31,7 @@ FILES = {
     "config.yaml": "everything that defines the run",
     "result.json": "all results",
     "sweep.json": "what was swept",
+    "laws.tex": "the laws in LaTeX",
     "metrics.jsonl": "metrics, one point a line",
     "dataset.json": "the data",
     "summary.csv": "the table, all digits",

@@ -15,6 +15,8 @@ PLUGIN = Plugin(
     columns=(
         Column("final_accuracy", "accuracy", ".4f", "higher"),
         Column("prequential_accuracy", "prequential accuracy", ".4f", "higher"),
+        Column("rules.shared", "shared read-out", ".4f", "higher"),
+        Column("rules.hard", "hard routing", ".4f", "higher"),
         Column("forgetting", "forgetting", ".4f", "lower"),
         Column("stored_exemplars", "exemplars", ".0f", "lower"),
         Column("charts", "charts", ".1f"),

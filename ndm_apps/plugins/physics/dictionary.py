@@ -1,137 +1,187 @@
-"""The dictionary: monomials in the columns, and in sine and cosine of those that are angles."""
+"""The dictionary: products of columns and of typed functions of them, with exact first and second derivatives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
+from functools import cached_property
+from itertools import combinations_with_replacement
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ndm_apps.plugins.physics.atoms import Atom, Jet
+
 Array = NDArray[np.float64]
+Term = tuple[Atom, ...]
 
 
 @final
 @dataclass(frozen=True)
-class Atom:
-    """A factor of monomials: a column itself (``function`` is ""), or ``sin`` or ``cos`` of it."""
+class Evaluated:
+    """A dictionary on some samples.
 
-    column: int
-    function: str = ""
+    Attributes
+    ----------
+    features
+        Shape ``(samples, terms)``.
+    slopes
+        For each column, the numbers of the terms that depend on it, and their derivatives by it, shape
+        ``(samples, those terms)``.
+    """
 
-    @property
-    def highest(self) -> int | None:
-        """Highest exponent: one for a cosine, because its square is one less the square of the sine."""
-        return 1 if self.function == "cos" else None
+    features: Array
+    slopes: tuple[tuple[NDArray[np.intp], Array], ...]
 
-    def evaluate(self, values: Array) -> tuple[Array, Array]:
-        """Return its value and its derivative by its column."""
-        if self.function == "sin":
-            return np.sin(values), np.cos(values)
-        if self.function == "cos":
-            return np.cos(values), -np.sin(values)
-        return values, np.ones_like(values)
+    def gradients(self, vectors: Array) -> Array:
+        """Return gradients of combinations of terms, ``(terms, k) -> (samples, columns, k)``."""
+        found = np.zeros((len(self.features), len(self.slopes), vectors.shape[1]))
+        for column, (terms, slope) in enumerate(self.slopes):
+            if len(terms):
+                found[:, column] = slope @ vectors[terms]
+        return found
 
 
 @final
 @dataclass(frozen=True)
 class Dictionary:
-    """Monomials of degree 1 to ``degree``, in the order of their degrees.
+    """Products of atoms.
 
     Attributes
     ----------
     columns
         Names of the columns.
-    atoms
-        The factors.
-    exponents
-        One row for each monomial, one exponent for each atom.
+    terms
+        The factors of each term; the constant is left out, it is conserved anyway.
     """
 
     columns: tuple[str, ...]
-    atoms: tuple[Atom, ...]
-    exponents: tuple[tuple[int, ...], ...]
+    terms: tuple[Term, ...]
 
     def __len__(self) -> int:
-        return len(self.exponents)
+        return len(self.terms)
 
-    def terms_of(self, degree: int) -> int:
-        """Return the number of monomials up to a degree: the first so many."""
-        return sum(sum(row) <= degree for row in self.exponents)
+    def of(self, support: NDArray[np.intp]) -> Dictionary:
+        """Return the dictionary of some of the terms."""
+        return Dictionary(self.columns, tuple(self.terms[n] for n in support.tolist()))
 
-    def features(self, values: Array) -> Array:
-        """Return the monomials, ``(..., columns) -> (..., terms)``.
+    @cached_property
+    def atoms(self) -> tuple[Atom, ...]:
+        """The factors that occur, in the order of their first use."""
+        return tuple(dict.fromkeys(atom for term in self.terms for atom in term))
+
+    def valid(self, values: Array, sigma: Array) -> NDArray[np.bool_]:
+        """Return which samples every factor is defined at, with room for noise ``sigma``."""
+        good = np.ones(len(values), dtype=bool)
+        for atom in self.atoms:
+            good &= atom.valid(values, sigma)
+        return good
+
+    def evaluate(self, values: Array, sigma: Array | None = None) -> Evaluated:
+        r"""Evaluate all terms and their derivatives.
+
+        Parameters
+        ----------
+        values
+            Shape ``(samples, columns)``.
+        sigma
+            Noise of each column. If given, features are corrected for the bias that noise brings to second order:
+            :math:`\theta - \frac12 \sum_a \sigma_a^2 \partial_a^2 \theta`.
 
         Examples
         --------
-        >>> polynomials(["q", "p"], [], 2).features(np.array([2.0, 3.0])).tolist()
-        [2.0, 3.0, 4.0, 6.0, 9.0]
+        >>> polynomials(["q", "p"], [], 2).evaluate(np.array([[2.0, 3.0]])).features.tolist()
+        [[2.0, 3.0, 4.0, 6.0, 9.0]]
         """
-        return self._product(values, None)
-
-    def derivative(self, values: Array, column: int) -> Array:
-        """Return the derivatives of the monomials by one column, ``(..., columns) -> (..., terms)``."""
-        total = np.zeros((*values.shape[:-1], len(self)))
-        for n, atom in enumerate(self.atoms):
-            if atom.column == column:
-                total += self._product(values, n)
-        return total
+        jets: dict[Term, Jet] = {(atom,): atom.jet(values) for atom in self.atoms}
+        features = np.empty((len(self), len(values)))
+        rows: list[list[tuple[int, Array]]] = [[] for _ in self.columns]
+        for number, term in enumerate(self.terms):
+            jet = _product(term, jets)
+            features[number] = jet.value
+            for column, slope in jet.first.items():
+                rows[column].append((number, slope))
+            if sigma is not None:
+                for column, curvature in jet.second.items():
+                    features[number] -= 0.5 * sigma[column] ** 2 * curvature
+        slopes = []
+        for row in rows:
+            numbers = np.array([number for number, _ in row], dtype=np.intp)
+            stacked = np.stack([np.broadcast_to(slope, len(values)) for _, slope in row]) if row else np.empty((0, 1))
+            slopes.append((numbers, stacked.T if row else np.empty((len(values), 0))))
+        return Evaluated(features.T, tuple(slopes))
 
     def jacobian(self, values: Array) -> Array:
-        """Return the derivatives by all columns, ``(..., columns) -> (..., terms, columns)``."""
-        return np.stack([self.derivative(values, column) for column in range(len(self.columns))], axis=-1)
+        """Return the derivatives by all columns, ``(samples, columns) -> (samples, terms, columns)``."""
+        return self.evaluate(values).gradients(np.eye(len(self))).transpose(0, 2, 1)
 
-    def _product(self, values: Array, differentiated: int | None) -> Array:
-        exponents = np.array(self.exponents, dtype=int).reshape(len(self), len(self.atoms))
-        product = np.ones((*values.shape[:-1], len(self)))
-        for n, atom in enumerate(self.atoms):
-            base, slope = atom.evaluate(values[..., atom.column])
-            powers = np.stack([base**k for k in range(int(exponents[:, n].max(initial=0)) + 1)], axis=-1)
-            if n == differentiated:
-                slopes = np.zeros_like(powers)
-                for k in range(1, powers.shape[-1]):
-                    slopes[..., k] = k * powers[..., k - 1] * slope
-                powers = slopes
-            product *= powers[..., exponents[:, n]]
-        return product
+
+def _product(term: Term, jets: dict[Term, Jet]) -> Jet:
+    """Return the jet of a term; those of its beginnings are kept for other terms."""
+    found = jets.get(term)
+    if found is None:
+        found = _product(term[:-1], jets) * jets[term[-1:]]
+        jets[term] = found
+    return found
+
+
+@final
+@dataclass(frozen=True)
+class Formula:
+    """A combination of terms of a dictionary.
+
+    Examples
+    --------
+    >>> energy = Formula(polynomials(["q", "p"], [], 2).of(np.array([2, 4])), np.array([0.5, 0.5]))
+    >>> energy(np.array([[[3.0, 4.0]]])).tolist()
+    [[12.5]]
+    """
+
+    dictionary: Dictionary
+    coefficients: Array
+
+    def __call__(self, values: Array) -> Array:
+        """Return its values, ``(..., columns) -> (...)``; not finite where a factor is not defined."""
+        flat = values.reshape(-1, values.shape[-1])
+        with np.errstate(all="ignore"):
+            return (self.dictionary.evaluate(flat).features @ self.coefficients).reshape(values.shape[:-1])
+
+    def gradient(self, values: Array) -> Array:
+        """Return its gradient, ``(samples, columns)`` both."""
+        with np.errstate(all="ignore"):
+            return self.dictionary.evaluate(values).gradients(self.coefficients[:, None])[..., 0]
+
+
+def products(atoms: Sequence[Atom], degree: int, *, special: int = 1) -> list[Term]:
+    """Return all products of up to ``degree`` atoms, lowest degree first.
+
+    A cosine occurs once at most, since its square is one less the square of the sine; of the special functions
+    (logarithm, exponential, inverse powers), ``special`` factors occur at most.
+    """
+    found = []
+    for total in range(1, degree + 1):
+        for term in combinations_with_replacement(atoms, total):
+            cosines = [atom for atom in term if atom.kind == "cos"]
+            if len(set(cosines)) == len(cosines) and sum(atom.special for atom in term) <= special:
+                found.append(term)
+    return found
+
+
+def column_atoms(columns: Sequence[str], angles: Sequence[str] | frozenset[str]) -> list[Atom]:
+    """Return the columns themselves as atoms, and sine and cosine of those that are angles."""
+    atoms: list[Atom] = []
+    for n, column in enumerate(columns):
+        atoms += [Atom("sin", (n,)), Atom("cos", (n,))] if column in angles else [Atom("column", (n,))]
+    return atoms
 
 
 def polynomials(columns: Sequence[str], angles: Sequence[str] | frozenset[str], degree: int) -> Dictionary:
-    """Return the dictionary of all monomials up to a degree; the constant is left out, it is conserved anyway.
+    """Return the dictionary of all monomials of degree 1 to ``degree``.
 
     Examples
     --------
     >>> len(polynomials(["x", "y"], [], 3)), len(polynomials(["angle"], ["angle"], 2))
     (9, 4)
     """
-    atoms: list[Atom] = []
-    for n, column in enumerate(columns):
-        atoms += [Atom(n, "sin"), Atom(n, "cos")] if column in angles else [Atom(n)]
-    rows = [row for total in range(1, degree + 1) for row in _exponents(atoms, total)]
-    return Dictionary(tuple(columns), tuple(atoms), tuple(rows))
-
-
-def _exponents(atoms: Sequence[Atom], total: int) -> Iterator[tuple[int, ...]]:
-    if not atoms:
-        if total == 0:
-            yield ()
-        return
-    highest = total if atoms[0].highest is None else min(total, atoms[0].highest)
-    for first in range(highest, -1, -1):
-        yield from ((first, *rest) for rest in _exponents(atoms[1:], total - first))
-
-
-def number_of_terms(plain: int, angles: int, degree: int) -> int:
-    """Return how many monomials :func:`polynomials` makes, without making them.
-
-    Each cosine is in a monomial or not; the other factors share the rest of the degree.
-
-    Examples
-    --------
-    >>> number_of_terms(1, 1, 3) == len(polynomials(["q", "a"], ["a"], 3))
-    True
-    """
-    free = plain + angles
-    return sum(comb(angles, k) * comb(free + degree - k, free) for k in range(min(angles, degree) + 1)) - 1
+    return Dictionary(tuple(columns), tuple(products(column_atoms(columns, angles), degree)))

@@ -10,7 +10,7 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
-from ndm_apps.plugins.physics.dictionary import Dictionary
+from ndm_apps.plugins.physics.dictionary import Dictionary, Term
 
 Array = NDArray[np.float64]
 
@@ -72,51 +72,48 @@ def printed(value: float, deviation: float) -> str:
     return f"{value:.{max(0, 1 - math.floor(math.log10(deviation)))}f}" if value else "0"
 
 
-def normalised(coefficients: Array, exponents: Array) -> tuple[Array, int]:
+def normalised(coefficients: Array, dictionary: Dictionary) -> tuple[Array, int]:
     """Scale coefficients so that the largest is 1 in size; return them and which one that is.
 
     The sign makes the sum over squares positive, as in an energy; without squares, the first term.
     """
     largest = int(np.argmax(np.abs(coefficients)))
     scaled = coefficients / abs(coefficients[largest])
-    squares = scaled[((exponents % 2 == 0).all(axis=1)) & (exponents.sum(axis=1) == 2)].sum()
+    square = [len(factors) == 2 and factors[0] == factors[1] for factors in dictionary.terms]
+    squares = scaled[np.array(square)].sum()
     lead = squares if abs(squares) > 1e-6 else scaled[0]
     return scaled * np.sign(lead), largest
 
 
-def expression(dictionary: Dictionary, support: Sequence[int], coefficients: Sequence[Fraction | str]) -> sympy.Expr:
+def expression(dictionary: Dictionary, coefficients: Sequence[Fraction | str]) -> sympy.Expr:
     """Build the sympy expression of a formula; nothing is parsed.
 
     Parameters
     ----------
     dictionary
-        The dictionary.
-    support
-        Numbers of its terms.
+        Its terms.
     coefficients
         A fraction, or the digits of a decimal, for each.
 
     Examples
     --------
     >>> from ndm_apps.plugins.physics.dictionary import polynomials
-    >>> expression(polynomials(["a", "p"], ["a"], 2), [1, 7], [Fraction(-1), "0.50"])
+    >>> expression(polynomials(["a", "p"], ["a"], 2).of(np.array([1, 7])), [Fraction(-1), "0.50"])
     0.5*p**2 - cos(a)
     """
     total: sympy.Expr = sympy.Integer(0)
-    for number, coefficient in zip(support, coefficients, strict=True):
+    for factors, coefficient in zip(dictionary.terms, coefficients, strict=True):
         if isinstance(coefficient, Fraction):
             factor = sympy.Rational(coefficient.numerator, coefficient.denominator)
         else:
             factor = sympy.Float(coefficient)
-        total += factor * term(dictionary, number)
+        total += factor * term(factors, dictionary.columns)
     return total
 
 
-def term(dictionary: Dictionary, number: int) -> sympy.Expr:
+def term(factors: Term, columns: tuple[str, ...]) -> sympy.Expr:
     """Build one term of a dictionary."""
     product: sympy.Expr = sympy.Integer(1)
-    for atom, exponent in zip(dictionary.atoms, dictionary.exponents[number], strict=True):
-        symbol = sympy.Symbol(dictionary.columns[atom.column])
-        base = {"": lambda s: s, "sin": sympy.sin, "cos": sympy.cos}[atom.function](symbol)
-        product *= base**exponent
+    for atom in factors:
+        product *= atom.sympy(columns)
     return product

@@ -29,8 +29,17 @@ def outside(gradients: Array, known: Array) -> Array:
     return gradients - basis @ (basis.transpose(0, 2, 1) @ gradients)
 
 
-def novelty(gradient: Array, known: Array) -> float:
+def novelty(gradient: Array, known: Array, *, typical: bool = False) -> float:
     """Return the root-mean-square part of unit gradients outside the span of known ones: 0 dependent, 1 orthogonal.
+
+    Parameters
+    ----------
+    gradient
+        Shape ``(points, columns)``.
+    known
+        Shape ``(points, columns, known functions)``.
+    typical
+        Take the median instead of the mean: near a zero of its gradient, a copy of known functions consists of errors.
 
     Examples
     --------
@@ -39,10 +48,12 @@ def novelty(gradient: Array, known: Array) -> float:
     >>> round(novelty(power, energy[..., None]), 6)
     0.0
     """
-    lengths = np.linalg.norm(gradient, axis=1)
+    lengths = np.where(np.isfinite(gradient).all(axis=1), np.linalg.norm(gradient, axis=1), 0.0)
     long = lengths > _SHORT * np.median(lengths)
-    rest = np.linalg.norm(outside(gradient[..., None], known)[..., 0], axis=1)
-    return float(np.sqrt(np.mean((rest[long] / lengths[long]) ** 2))) if long.any() else 0.0
+    if not long.any():
+        return 0.0
+    parts = (np.linalg.norm(outside(gradient[..., None], known)[..., 0], axis=1)[long] / lengths[long]) ** 2
+    return float(np.sqrt(np.median(parts) if typical else np.mean(parts)))
 
 
 def new_directions(gradients: Array, known: Array, threshold: float) -> Array:

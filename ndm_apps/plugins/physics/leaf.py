@@ -10,78 +10,140 @@ square of signal to noise for any other; neither the scale of H nor a function o
 For :math:`H = v \cdot \theta(x)`, the ratio of the means of numerator and denominator (Taubin 1991) is least for the
 first vectors of the generalised eigenproblem :math:`W v = \lambda N v`, with W the covariance of the dictionary
 :math:`\theta` within trajectories and :math:`N = E[J \Sigma J^T]`.
+
+The mean that is taken off tells what is looked for: the mean of each trajectory for laws, that of all data for
+constraints, a straight line in time along each trajectory for what grows at a constant rate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as f_distribution
 
-from ndm_apps.plugins.physics.dictionary import Dictionary
+from ndm_apps.plugins.physics.dictionary import Dictionary, Evaluated
+from ndm_apps.plugins.physics.trajectories import Trajectories
 
 Array = NDArray[np.float64]
+#: What is taken off: the mean of each trajectory, of all data, or a line in time along each trajectory.
+Mean = Literal["each", "all", "line"]
 
 #: Directions of the dictionary with less of the gradient's variance than this are dropped.
 _DEGENERATE = 1e-11
 #: Samples near a critical point of H count as if its squared gradient were this part of the median at least.
-_LEAST_GRADIENT = 0.05
-_LAGS = (1, 2, 3)
-_LARGEST = 1e300  # written instead of an infinite statistic, which JSON cannot hold
+LEAST_GRADIENT = 0.05
+#: Fewest samples of a trajectory that are of use.
+_FEWEST = 4
 
 
 @final
 @dataclass(frozen=True)
 class Samples:
-    """A dictionary and its derivatives on some trajectories.
+    """A dictionary and its derivatives on the samples of some trajectories at which it is defined.
 
     Attributes
     ----------
-    features
-        Shape ``(trajectories, points, terms)``.
-    slopes
-        Derivatives by each column, shape ``(columns, trajectories, points, terms)``.
+    terms
+        The dictionary there.
+    values
+        The samples themselves, ``(samples, columns)``.
+    time, starts
+        As in :class:`~ndm_apps.plugins.physics.trajectories.Trajectories`.
     """
 
-    features: Array
-    slopes: Array
+    terms: Evaluated
+    values: Array
+    time: Array
+    starts: NDArray[np.intp]
 
     @property
     def size(self) -> int:
         """Number of samples."""
-        return self.features.shape[0] * self.features.shape[1]
+        return len(self.time)
+
+    @property
+    def lengths(self) -> NDArray[np.intp]:
+        """Samples of each trajectory."""
+        return np.diff(self.starts, append=self.size)
+
+    @property
+    def owner(self) -> NDArray[np.intp]:
+        """Number of the trajectory of each sample."""
+        return np.repeat(np.arange(len(self.starts)), self.lengths)
+
+    def rows(self, trajectories: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the numbers of the samples of some trajectories."""
+        ends = self.starts + self.lengths
+        return np.concatenate([np.arange(self.starts[n], ends[n]) for n in trajectories.tolist()])
 
     def take(self, trajectories: NDArray[np.intp]) -> Samples:
         """Return those of some trajectories."""
-        return Samples(self.features[trajectories], self.slopes[:, trajectories])
-
-    def upto(self, terms: int) -> Samples:
-        """Return those of the first terms of the dictionary."""
-        return Samples(self.features[..., :terms], self.slopes[..., :terms])
+        rows = self.rows(trajectories)
+        slopes = tuple((terms, slope[rows]) for terms, slope in self.terms.slopes)
+        starts = np.concatenate([[0], np.cumsum(self.lengths[trajectories])[:-1]]).astype(np.intp)
+        return Samples(Evaluated(self.terms.features[rows], slopes), self.values[rows], self.time[rows], starts)
 
     def of(self, support: NDArray[np.intp]) -> Samples:
         """Return those of some terms of the dictionary."""
-        return Samples(self.features[..., support], self.slopes[..., support])
+        place = np.full(self.terms.features.shape[1], -1, dtype=np.intp)
+        place[support] = np.arange(len(support))
+        slopes = []
+        for terms, slope in self.terms.slopes:
+            among = place[terms] >= 0
+            slopes.append((place[terms[among]], slope[:, among]))
+        return Samples(Evaluated(self.terms.features[:, support], tuple(slopes)), self.values, self.time, self.starts)
 
     def squared_gradient(self, vectors: Array, sigma: Array) -> Array:
-        """Return the squared length of gradients in the noise metric, ``(trajectories, points, vectors)``."""
-        return np.einsum("j,jmtk->mtk", sigma**2, (self.slopes @ vectors) ** 2)
+        """Return the squared length of gradients in the noise metric, ``(samples, vectors)``."""
+        total = np.zeros((self.size, vectors.shape[1]))
+        for noise, (terms, slope) in zip(sigma, self.terms.slopes, strict=True):
+            if len(terms):
+                total += (noise * (slope @ vectors[terms])) ** 2
+        return total
+
+    def sums(self, values: Array) -> Array:
+        """Return sums over each trajectory."""
+        return np.add.reduceat(values, self.starts, axis=0)
+
+    def spread(self, per_trajectory: Array) -> Array:
+        """Return one row for each sample from one for each trajectory."""
+        return np.repeat(per_trajectory, self.lengths, axis=0)
 
 
-def evaluate(dictionary: Dictionary, values: Array) -> Samples:
-    """Evaluate a dictionary on trajectories of shape ``(trajectories, points, columns)``."""
-    slopes = [dictionary.derivative(values, column) for column in range(values.shape[-1])]
-    return Samples(dictionary.features(values), np.stack(slopes))
+def evaluate(dictionary: Dictionary, data: Trajectories, sigma: Array, *, noisy: bool) -> Samples:
+    """Evaluate a dictionary on trajectories; samples at which a factor is not defined are left out.
+
+    Raises
+    ------
+    ValueError
+        Hardly any trajectory has samples left.
+    """
+    good = dictionary.valid(data.values, sigma)
+    counts = np.add.reduceat(good.astype(int), data.starts)
+    kept = counts >= _FEWEST
+    if kept.sum() < 1:
+        raise ValueError("the dictionary is defined at hardly any sample")
+    good &= np.repeat(kept, data.lengths)
+    starts = np.concatenate([[0], np.cumsum(counts[kept])[:-1]]).astype(np.intp)
+    values = data.values[good]
+    return Samples(dictionary.evaluate(values, sigma if noisy else None), values, data.time[good], starts)
 
 
-def centred(values: Array, weights: Array, together: bool) -> Array:
-    """Return values less their weighted mean: of each trajectory, or of all ``together``."""
-    axes = (0, 1) if together else 1
-    weights = weights[..., None]
-    return values - (weights * values).sum(axes, keepdims=True) / weights.sum(axes, keepdims=True)
+def centred(samples: Samples, values: Array, weights: Array, mean: Mean) -> Array:
+    """Return values, ``(samples, any)``, less their weighted mean of the kind asked for."""
+    weights = weights[:, None]
+    if mean == "all":
+        return values - (weights * values).sum(axis=0) / weights.sum()
+    total = samples.sums(weights)
+    rest = values - samples.spread(samples.sums(weights * values) / total)
+    if mean == "each":
+        return rest
+    time = samples.time[:, None]
+    time = time - samples.spread(samples.sums(weights * time) / total)
+    power = np.maximum(samples.sums(weights * time**2), np.finfo(float).tiny)
+    return rest - time * samples.spread(samples.sums(weights * time * rest) / power)
 
 
 @final
@@ -116,85 +178,30 @@ class Problem:
         return singular[::-1] ** 2, basis @ vectors[::-1].T
 
 
-def problem(samples: Samples, sigma: Array, weights: Array, together: bool) -> Problem:
-    """Return the eigenproblem of samples with noise ``sigma`` and one weight for each sample."""
-    terms = samples.features.shape[-1]
-    rows = np.sqrt(weights)[..., None] * centred(samples.features, weights, together)
+def problem(samples: Samples, sigma: Array, weights: Array, mean: Mean, *, exact: bool = True) -> Problem:
+    """Return the eigenproblem of samples with noise ``sigma`` and one weight for each sample.
+
+    Unless ``exact``, its root is that of the squared problem: faster, and as good in noise.
+    """
+    terms = samples.terms.features.shape[1]
+    rows = np.sqrt(weights)[:, None] * centred(samples, samples.terms.features, weights, mean)
     metric = np.zeros((terms, terms))
-    for slope, noise in zip(samples.slopes, sigma, strict=True):
-        flat = slope.reshape(-1, terms)
-        metric += noise**2 * (flat * weights.reshape(-1, 1)).T @ flat
+    for (numbers, slope), noise in zip(samples.terms.slopes, sigma, strict=True):
+        if len(numbers):
+            metric[np.ix_(numbers, numbers)] += noise**2 * (slope * weights[:, None]).T @ slope
     total = weights.sum()
-    return Problem(np.linalg.qr(rows.reshape(-1, terms), mode="r") / np.sqrt(total), metric / total)
+    # Columns of one length first: their scales may differ by many orders.
+    scale = np.sqrt(np.maximum(np.diag(metric), np.finfo(float).tiny))
+    if exact:
+        root = np.linalg.qr(rows / scale, mode="r") * scale
+    else:
+        squares, turn = np.linalg.eigh((rows / scale).T @ (rows / scale))
+        root = np.sqrt(np.maximum(squares, 0.0))[:, None] * turn.T * scale
+    return Problem(root / np.sqrt(total), metric / total)
 
 
 def sampson_weights(samples: Samples, vectors: Array, sigma: Array) -> Array:
     """Return weights that turn Taubin's ratio of means into Sampson's mean of ratios, for the span of ``vectors``."""
     squared = samples.squared_gradient(vectors, sigma)
-    relative = (squared / np.maximum(np.median(squared, axis=(0, 1)), np.finfo(float).tiny)).mean(axis=-1)
-    return 1.0 / np.maximum(relative, _LEAST_GRADIENT * max(float(np.median(relative)), np.finfo(float).tiny))
-
-
-@final
-@dataclass(frozen=True)
-class Assessment:
-    """How one function does on trajectories.
-
-    Attributes
-    ----------
-    distance
-        Mean squared leaf distance in units of the noise.
-    autocorrelation
-        Largest of its residuals at lags 1 to 3, in size.
-    f_statistic
-        Variation of trajectory means over what the variation within trajectories lets expect.
-    drift
-        Mean within-trajectory standard deviation over the standard deviation of trajectory means.
-    samples
-        How many there were.
-    """
-
-    distance: float
-    autocorrelation: float
-    f_statistic: float
-    drift: float
-    samples: int
-
-
-def assess(samples: Samples, vector: Array, sigma: Array, together: bool = False) -> Assessment:
-    """Measure how well the combination ``vector`` of the dictionary is conserved (or constant over all, together)."""
-    value = samples.features @ vector
-    squared = samples.squared_gradient(vector[:, None], sigma)[..., 0]
-    squared = np.maximum(squared, _LEAST_GRADIENT * np.median(squared) + np.finfo(float).tiny)
-    residual = centred(value[..., None], 1.0 / squared, together)[..., 0] / np.sqrt(squared)
-    groups = 1 if together else len(value)
-    within, means = value.var(axis=1), value.mean(axis=1)
-    between = means.var(ddof=1) if len(means) > 1 else 0.0
-    power = max(float((residual**2).mean()), np.finfo(float).tiny)
-    return Assessment(
-        distance=float((residual**2).sum() / max(residual.size - groups, 1)),
-        autocorrelation=max(abs(float((residual[:, lag:] * residual[:, :-lag]).mean())) / power for lag in _LAGS),
-        f_statistic=_ratio(value.shape[1] * between, float(within.mean())),
-        drift=drift(value),
-        samples=value.size,
-    )
-
-
-def drift(values: Array) -> float:
-    """Return the mean within-trajectory standard deviation over the standard deviation of trajectory means.
-
-    Examples
-    --------
-    >>> drift(np.array([[1.0, 1.2], [3.0, 3.2]]))
-    0.1...
-    """
-    return _ratio(float(values.std(axis=1).mean()), float(values.mean(axis=1).std()))
-
-
-def _ratio(above: float, below: float) -> float:
-    return min(above / below, _LARGEST) if below > 0 else (_LARGEST if above > 0 else 0.0)
-
-
-def least_f(wanted: float, trajectories: int, samples: int) -> float:
-    """Return the F that must be passed: ``wanted``, or what chance exceeds once in a million if that is more."""
-    return max(wanted, float(f_distribution.isf(1e-6, max(trajectories - 1, 1), max(samples - trajectories, 1))))
+    relative = (squared / np.maximum(np.median(squared, axis=0), np.finfo(float).tiny)).mean(axis=-1)
+    return 1.0 / np.maximum(relative, LEAST_GRADIENT * max(float(np.median(relative)), np.finfo(float).tiny))

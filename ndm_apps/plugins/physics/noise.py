@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import comb
-
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from ndm_apps.plugins.physics.trajectories import Trajectories
 
 Array = NDArray[np.float64]
 
@@ -16,31 +17,56 @@ RELATIVE_ERROR = 3.0
 _MEDIAN_OF_NORMAL = 0.6744897501960817  # of the absolute value of a standard normal
 
 
-def estimate_noise(values: Array, is_angle: list[bool]) -> Array:
+def estimate_noise(data: Trajectories) -> Array:
     r"""Estimate the standard deviation of white measurement noise in each column.
 
-    .. math:: \hat\sigma_j = \min_{q=3..9} \mathrm{median}|\Delta^q x_j| / (0.6745 \sqrt{\binom{2q}{q}})
+    .. math:: \hat\sigma_j = \min_{q=3..9} \mathrm{median}|w^{(q)} \cdot x_j| / 0.6745, \qquad |w^{(q)}| = 1
 
-    High differences in time remove a smooth motion and keep the noise. Motion that is fast for the sampling interval
-    makes the estimate too large.
-
-    Parameters
-    ----------
-    values
-        Shape ``(trajectories, points, columns)``, evenly spaced in time.
-    is_angle
-        The columns measured modulo 2 pi.
+    High divided differences in time (weights :math:`w^{(q)}` of :math:`q + 1` samples that cancel every polynomial of
+    lower degree, whatever the times) remove a smooth motion and keep the noise. Motion that is fast for the sampling
+    interval makes the estimate too large.
 
     Examples
     --------
-    >>> t = np.linspace(0, 10, 2000)[None, :, None]
+    >>> t = np.linspace(0, 10, 2000)
     >>> noisy = np.sin(t) + 0.01 * np.random.default_rng(0).standard_normal(t.shape)
-    >>> round(float(estimate_noise(noisy, [False])[0]), 3)
+    >>> data = Trajectories(("x",), frozenset(), t, noisy[:, None], np.array([0]))
+    >>> round(float(estimate_noise(data)[0]), 3)
     0.01
     """
-    smooth = np.where(is_angle, np.unwrap(values, axis=1), values)
+    smooth = unwrapped(data)
+    owner = np.repeat(np.arange(len(data)), data.lengths)
     estimates = []
-    for order in range(LOWEST_ORDER, min(HIGHEST_ORDER, values.shape[1] - 1) + 1):
-        differences = np.abs(np.diff(smooth, n=order, axis=1)).reshape(-1, values.shape[2])
-        estimates.append(np.median(differences, axis=0) / (_MEDIAN_OF_NORMAL * np.sqrt(comb(2 * order, order))))
-    return np.min(estimates, axis=0)
+    for order in range(LOWEST_ORDER, HIGHEST_ORDER + 1):
+        if len(smooth) <= order:
+            break
+        inside = owner[order:] == owner[:-order]
+        weights = _weights(sliding_window_view(data.time, order + 1)[inside])
+        if len(weights) == 0:
+            break
+        differences = sum(weights[:, [k]] * smooth[k : len(smooth) - order + k][inside] for k in range(order + 1))
+        estimates.append(np.median(np.abs(differences), axis=0) / _MEDIAN_OF_NORMAL)
+    if not estimates:
+        return np.full(len(data.state), np.nan)
+    return np.asarray(np.min(estimates, axis=0))
+
+
+def _weights(times: Array) -> Array:
+    """Return unit weights of divided differences, ``(windows, samples)``; windows with equal times are left out."""
+    gaps = times[:, :, None] - times[:, None, :]
+    samples = times.shape[1]
+    # In units of the window's mean interval, so that the products neither overflow nor vanish.
+    gaps = gaps / (np.ptp(times, axis=1) / (samples - 1) + np.finfo(float).tiny)[:, None, None]
+    gaps[:, np.arange(samples), np.arange(samples)] = 1.0
+    weights = 1.0 / np.maximum(np.abs(gaps), 1e-6).prod(axis=2)
+    weights[:, 1::2] *= -1.0
+    return weights / np.linalg.norm(weights, axis=1, keepdims=True)
+
+
+def unwrapped(data: Trajectories) -> Array:
+    """Return the values with angles continuous in time, jumps of a turn taken out."""
+    values = data.values.copy()
+    for start, length in zip(data.starts.tolist(), data.lengths.tolist(), strict=True):
+        part = slice(start, start + length)
+        values[part, data.is_angle] = np.unwrap(values[part, data.is_angle], axis=0)
+    return values

@@ -7,14 +7,12 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from ndm_apps.plugins.base import Picture
-from ndm_apps.plugins.physics.discover import Discovery
-from ndm_apps.plugins.physics.search import CHOSEN_EXACT, CHOSEN_NOISY
-from ndm_apps.plugins.physics.simulate import Trajectories
-
-Array = NDArray[np.float64]
+from ndm_apps.plugins.physics.dictionary import Formula
+from ndm_apps.plugins.physics.invariants import Discovery
+from ndm_apps.plugins.physics.level import CHOSEN_EXACT, CHOSEN_NOISY
+from ndm_apps.plugins.physics.trajectories import Trajectories
 
 SHOWN_EIGENVALUES = 40
 SHOWN_LAWS = 4
@@ -22,12 +20,15 @@ SHOWN_LAWS = 4
 SHOWN_POINTS = 150
 
 
-def spectrum(found: Discovery) -> Picture:
-    """Draw the eigenvalues of the search that found the first law, or of the last one."""
+def spectrum(found: Discovery) -> Picture | None:
+    """Draw the eigenvalues of the search that found the first law, or of the last one; None if there was no search."""
     laws = found.laws[:1]
-    of_laws = [one for one in found.spectra if not one.together]
-    wanted = [one for one in of_laws if laws and (one.degree, one.exact) == (laws[0].degree, laws[0].exact)]
+    of_laws = [one for one in found.spectra if one.mean == "each"]
+    if not of_laws:
+        return None
+    wanted = [one for one in of_laws if laws and (one.tier, one.exact) == (laws[0].tier, laws[0].exact)]
     one = (wanted or of_laws)[-1]
+    words = next(tier.words for tier in found.tiers if tier.name == one.tier)
     limit = CHOSEN_EXACT if one.exact else CHOSEN_NOISY
     figure = Figure(figsize=(6.0, 3.4), layout="constrained")
     axes = figure.add_subplot()
@@ -47,23 +48,29 @@ def spectrum(found: Discovery) -> Picture:
     noise = "at no noise (distances in millionths of a standard deviation)" if one.exact else "in units of the noise"
     return Picture(
         figure,
-        f"Spectrum of polynomials up to degree {one.degree}, {noise}: below the threshold are functions that are "
+        f"Spectrum of {words}, {noise}: below the threshold are functions that are "
         "conserved, some of them functions of others; the gap above tells how clear the count is.",
     )
 
 
-def portrait(found: Discovery, data: Trajectories) -> Picture:
-    """Draw held-out trajectories in the first two columns that change, coloured by the first law."""
-    vector, name = _first(found)
-    levels = found.evaluate(vector, data.values)
-    colours = Normalize(float(levels.min()), float(levels.max()) + 1e-300)
-    thin = max(1, len(data.time) // SHOWN_POINTS)
+def portrait(found: Discovery, data: Trajectories) -> Picture | None:
+    """Draw trajectories in the first two columns that change, coloured by the first law; None without any function."""
+    shown = _shown(found)[:1]
+    if not shown:
+        return None
+    formula, name = shown[0]
+    levels = formula(data.values)
+    finite = np.isfinite(levels)
+    colours = Normalize(float(levels[finite].min()), float(levels[finite].max()) + 1e-300)
+    thin = max(1, int(np.median(data.lengths)) // SHOWN_POINTS)
     numbers = found.columns[:2]
     figure = Figure(figsize=(5.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for values, level in zip(data.values[:, ::thin], levels[:, ::thin], strict=True):
-        first, second = (data.time[::thin], values[:, numbers[0]]) if len(numbers) == 1 else values[:, numbers].T
-        axes.scatter(first, second, c=level, norm=colours, cmap="viridis", s=3, linewidths=0)
+    for (time, values), level in zip(data.each(), np.split(levels, data.starts[1:]), strict=True):
+        first, second = (time, values[:, numbers[0]]) if len(numbers) == 1 else values[:, numbers].T
+        axes.scatter(
+            first[::thin], second[::thin], c=level[::thin], norm=colours, cmap="viridis", s=3, linewidths=0
+        )  # fmt: skip
     names = [data.state[number] for number in numbers]
     axes.set_xlabel("time" if len(names) == 1 else names[0])
     axes.set_ylabel(names[-1])
@@ -73,16 +80,19 @@ def portrait(found: Discovery, data: Trajectories) -> Picture:
     )
 
 
-def drift(found: Discovery, data: Trajectories) -> Picture:
-    """Draw how each law, or else the least changing function, strays along held-out trajectories."""
-    rows = [(law.vector, str(law.expression)) for law in found.laws[:SHOWN_LAWS]] or [_first(found)]
+def drift(found: Discovery, data: Trajectories) -> Picture | None:
+    """Draw how each law, or else the least changing function, strays along trajectories; None without any function."""
+    rows = _shown(found)
+    if not rows:
+        return None
     figure = Figure(figsize=(7.0, 1.2 + 1.7 * len(rows)), layout="constrained")
-    thin = max(1, len(data.time) // SHOWN_POINTS)
-    for axes, (vector, name) in zip(figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0], rows, strict=True):
-        levels = found.evaluate(vector, data.values)
-        means = levels.mean(axis=1, keepdims=True)
-        strays = (levels - means) / max(float(means.std()), np.finfo(float).tiny)
-        axes.plot(data.time[::thin], strays[:, ::thin].T, linewidth=0.8)
+    thin = max(1, int(np.median(data.lengths)) // SHOWN_POINTS)
+    for axes, (formula, name) in zip(figure.subplots(len(rows), sharex=True, squeeze=False)[:, 0], rows, strict=True):
+        levels = [formula(values) for _, values in data.each()]
+        means = np.array([np.nanmean(level) for level in levels])
+        scale = max(float(means.std()), np.finfo(float).tiny)
+        for (time, _), level, mean in zip(data.each(), levels, means.tolist(), strict=True):
+            axes.plot(time[::thin], (level[::thin] - mean) / scale, linewidth=0.8)
         axes.set_title(name if len(name) < 90 else name[:87] + "...")
     axes.set_xlabel("time")
     figure.supylabel("value less its mean / spread between trajectories", fontsize="small")
@@ -92,8 +102,9 @@ def drift(found: Discovery, data: Trajectories) -> Picture:
     )
 
 
-def _first(found: Discovery) -> tuple[Array, str]:
+def _shown(found: Discovery) -> list[tuple[Formula, str]]:
     if found.laws:
-        text = str(found.laws[0].expression)
-        return found.laws[0].vector, text if len(text) < 60 else "the first law"
-    return found.nearest_vector, "the least changing function (not conserved)"
+        texts = [str(law.expression) for law in found.laws[:SHOWN_LAWS]]
+        first = texts[0] if len(texts[0]) < 60 else "the first law"
+        return [(law.formula, text) for law, text in zip(found.laws, [first, *texts[1:]], strict=False)]
+    return [] if found.nearest is None else [(found.nearest[0], "the least changing function (not conserved)")]

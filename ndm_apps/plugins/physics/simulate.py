@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from ndm_apps.errors import InputError
-from ndm_apps.expression import FUNCTIONS, Expression, parse_expression
+from ndm_apps.expression import Expression, parse_expression
+from ndm_apps.plugins.physics.atoms import NUMPY
+from ndm_apps.plugins.physics.initial import distributions, drawn, expressions
 from ndm_apps.plugins.physics.schema import System
+from ndm_apps.plugins.physics.separable import separated
+from ndm_apps.plugins.physics.symplectic import composed
+from ndm_apps.plugins.physics.tape import compiled
+from ndm_apps.plugins.physics.trajectories import Trajectories
 
 Array = NDArray[np.float64]
 
@@ -22,39 +27,6 @@ TOLERANCE = 1e-13
 MOST_EVALUATIONS = 400_000
 #: Draws of initial values for each one that is needed.
 MOST_DRAWS = 2000
-
-_NUMPY: dict[str, Callable[..., Any]] = {
-    name: getattr(np, {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2"}.get(name, name))
-    for name in FUNCTIONS
-    if name not in ("min", "max")
-} | {"min": np.minimum, "max": np.maximum}
-
-
-@final
-@dataclass(frozen=True)
-class Trajectories:
-    """Measured trajectories, all at the same times.
-
-    Attributes
-    ----------
-    state
-        Names of the columns.
-    angles
-        Those measured modulo 2 pi.
-    time
-        Shape ``(points,)``.
-    values
-        Shape ``(trajectories, points, columns)``.
-    """
-
-    state: tuple[str, ...]
-    angles: frozenset[str]
-    time: Array
-    values: Array
-
-    def take(self, trajectories: NDArray[np.intp]) -> Trajectories:
-        """Return some of the trajectories."""
-        return replace(self, values=self.values[trajectories])
 
 
 def simulate(system: System, noise: float, seed: int) -> Trajectories:
@@ -79,18 +51,21 @@ def simulate(system: System, noise: float, seed: int) -> Trajectories:
     InputError
         Too few initial values meet the condition, or a trajectory cannot be integrated.
     """
-    draw, measure = np.random.default_rng(seed).spawn(2)
+    return clean_and_measured(system, noise, seed)[1]
+
+
+def clean_and_measured(system: System, noise: float, seed: int) -> tuple[Trajectories, Trajectories]:
+    """Return the trajectories of :func:`simulate` without noise, and with it."""
+    draw, measure, kick = np.random.default_rng(seed).spawn(3)
     time = np.linspace(0.0, system.time.end, system.time.points)
-    values = integrate(system, initial_values(system, draw), time)
+    start = initial_values(system, draw)
+    values = kicked(system, start, time, kick) if system.process_noise else integrate(system, start, time)
     is_angle = [column in system.angles for column in system.state]
-    if noise:
-        values = values + noise * column_scales(wrapped(values, is_angle)) * measure.standard_normal(values.shape)
-    return Trajectories(system.state, frozenset(system.angles), time, wrapped(values, is_angle))
-
-
-def column_scales(values: Array) -> Array:
-    """Return the standard deviation of each column over all trajectories."""
-    return values.reshape(-1, values.shape[-1]).std(axis=0)
+    clean = Trajectories.on_grid(system.state, frozenset(system.angles), time, wrapped(values, is_angle))
+    if not noise:
+        return clean, clean
+    values = values + noise * clean.values.std(axis=0) * measure.standard_normal(values.shape)
+    return clean, Trajectories.on_grid(clean.state, clean.angles, time, wrapped(values, is_angle))
 
 
 def wrapped(values: Array, is_angle: list[bool]) -> Array:
@@ -99,42 +74,48 @@ def wrapped(values: Array, is_angle: list[bool]) -> Array:
 
 
 def initial_values(system: System, rng: np.random.Generator) -> Array:
-    """Draw initial values, shape ``(trajectories, columns)``, uniformly in the ranges and where the condition holds."""
-    low, high = np.array([system.initial[column] for column in system.state]).T
-    wanted, found, drawn = system.trajectories, np.empty((0, len(low))), 0
+    """Draw initial values that meet the condition, shape ``(trajectories, columns)``."""
+    wanted, found, tried = system.trajectories, np.empty((0, len(system.state))), 0
     condition = None
     if system.where is not None:
         condition = parse_expression(system.where, [*system.state, *system.parameters], allow_comparison=True)
     while len(found) < wanted:
-        if drawn >= MOST_DRAWS * wanted:
+        if tried >= MOST_DRAWS * wanted:
             raise InputError(
-                f"system.where: only {len(found)} of {drawn} initial values drawn from system.initial meet "
+                f"system.where: only {len(found)} of {tried} initial values drawn from system.initial meet "
                 f"{str(system.where)!r}, must be {wanted} (widen the condition, or narrow the ranges)"
             )
-        batch = rng.uniform(low, high, size=(wanted, len(low)))
-        drawn += wanted
+        batch = _starts(system, wanted, rng)
+        tried += wanted
         if condition is not None:
             with np.errstate(all="ignore"):
-                met = condition.evaluate(_named(system, batch.T), _NUMPY)
+                met = condition.evaluate(_named(system, batch.T), NUMPY)
             batch = batch[np.broadcast_to(met, len(batch))]
         found = np.concatenate([found, batch])
     return found[:wanted]
 
 
-def right_hand_side(system: System) -> Callable[[Array], Array]:
-    """Return the time derivative as a function of the state, shape ``(columns, trajectories)`` both."""
+def _starts(system: System, many: int, rng: np.random.Generator) -> Array:
+    values: dict[str, Any] = {**system.parameters, **drawn(system.draw, many, rng)}
+    values |= drawn(distributions(system.initial), many, rng)
+    with np.errstate(all="ignore"):
+        for column, tree in expressions(system.initial, values).items():
+            values[column] = tree.evaluate(values, NUMPY, np.float64)
+    return np.stack([np.broadcast_to(values[column], many) for column in system.state], axis=1)
+
+
+def right_hand_side(system: System, columns: Sequence[str] | None = None) -> Callable[[Array], Array]:
+    """Return the time derivative of some columns (by default all) as a function of the state.
+
+    Shapes are ``(columns, trajectories)``.
+    """
+    trees = [tree for column, tree in _trees(system).items() if columns is None or column in columns]
+    return compiled(trees, system.state, system.parameters)
+
+
+def _trees(system: System) -> dict[str, Expression]:
     names = [*system.state, *system.parameters]
-    trees: list[Expression] = [parse_expression(system.equations[column], names) for column in system.state]
-
-    def derivative(state: Array) -> Array:
-        values = _named(system, state)
-        rates = np.empty_like(state)
-        with np.errstate(all="ignore"):
-            for row, tree in zip(rates, trees, strict=True):
-                row[:] = tree.evaluate(values, _NUMPY, np.float64)
-        return rates
-
-    return derivative
+    return {column: parse_expression(system.equations[column], names) for column in system.state}
 
 
 def _named(system: System, columns: Array) -> Mapping[str, Any]:
@@ -145,7 +126,7 @@ def _named(system: System, columns: Array) -> Mapping[str, Any]:
 
 
 def integrate(system: System, initial: Array, time: Array) -> Array:
-    """Integrate the equations with the Runge-Kutta method of Dormand and Prince of order 8.
+    """Integrate the equations: with the Runge-Kutta method of Dormand and Prince of order 8, or as the task says.
 
     All trajectories go in one call, whose step suits the worst of them; if it fails, each is integrated alone, so
     that the message can name the one that fails.
@@ -169,9 +150,12 @@ def integrate(system: System, initial: Array, time: Array) -> Array:
     Hairer, Norsett and Wanner (1993), Solving Ordinary Differential Equations I.
     """
     derivative = right_hand_side(system)
-    rates = derivative(initial.T)
+    with np.errstate(all="ignore"):
+        rates = derivative(initial.T)
     for number in np.flatnonzero(~np.isfinite(rates).all(axis=0)).tolist():
         raise _failure(system, initial, number, "its equations give no finite number at the start")
+    if system.time.integrator == "symplectic":
+        return _by_steps(system, initial, time)
     try:
         return _integrate(derivative, initial, time)
     except _IntegrationError:
@@ -183,6 +167,32 @@ def integrate(system: System, initial: Array, time: Array) -> Array:
         except _IntegrationError as error:
             raise _failure(system, initial, number, str(error)) from None
     return np.concatenate(alone)
+
+
+def _by_steps(system: System, initial: Array, time: Array) -> Array:
+    kinds = separated({column: tree.names.intersection(system.state) for column, tree in _trees(system).items()})
+    if kinds is None:
+        raise ValueError(f"got the equations {dict(system.equations)}, must be separable")
+    first, second = (right_hand_side(system, kind) for kind in kinds)
+    of_momenta = np.array([column in kinds[1] for column in system.state])
+    with np.errstate(all="ignore"):
+        values = composed(first, second, of_momenta, initial, time, system.time.steps)
+    for number in np.flatnonzero(~np.isfinite(values).all(axis=(1, 2))).tolist():
+        raise _failure(system, initial, number, "it runs away, or needs shorter steps")
+    return values
+
+
+def kicked(system: System, initial: Array, time: Array, rng: np.random.Generator) -> Array:
+    """Integrate from sample to sample, and at each add a normal kick to the columns of ``process_noise``.
+
+    A column without drift is then a random walk. Arguments and result as of :func:`integrate`.
+    """
+    sizes = np.array([system.process_noise.get(column, 0.0) for column in system.state])
+    samples = [initial]
+    for step in np.diff(time):
+        moved = integrate(system, samples[-1], np.array([0.0, step]))[:, -1]
+        samples.append(moved + sizes * np.sqrt(step) * rng.standard_normal(moved.shape))
+    return np.stack(samples, axis=1)
 
 
 class _IntegrationError(Exception):

@@ -55,7 +55,7 @@ BROKEN = {
     "condition with code": ("q**2 + a**2 > 0.1", "exec('1') > 0", 10, "column 1: unknown function 'exec'"),
     "time backwards": ("end: 10", "end: -10", 11, "system.time.end: got -10, must be greater than 0"),
     "few points": ("points: 200", "points: 5", 11, "system.time.points: got 5, must be 20 or greater"),
-    "few trajectories": ("trajectories: 20", "trajectories: 2", 12, "system.trajectories: got 2, must be 12 or"),
+    "one trajectory": ("trajectories: 20", "trajectories: 1", 12, "system.trajectories: got 1, must be 2 or"),
     "too many samples": ("trajectories: 20", "trajectories: 9999", 12, "must be at most 2000000"),
     "negative noise": ("noise: 1e-3", "noise: -1", 13, "noise: got -1, must be 0.0 or greater"),
     "too many laws": ("n_conserved: 1", "n_conserved: 3", 14, "truth.n_conserved: got 3, must be at most"),

@@ -293,4 +293,7 @@ truth.
 
 
 if __name__ == "__main__":
-    main()
+    # By its own name: worker processes import what they are sent.
+    from tests.plugins.continual.shift import bench_signals
+
+    bench_signals.main()

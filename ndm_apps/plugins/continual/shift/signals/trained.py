@@ -62,7 +62,7 @@ class Nets(nn.Module):
     def _made(self, key: str) -> nn.Module:
         if key not in self.nets:
             chart, label = key.split("_")
-            self.nets[key] = self.signal.make(self.dimension, 1000 * int(chart) + int(label))
+            self.nets[key] = self.signal.make(self.dimension, (1000 * int(chart) + int(label)) % 2**31)
         return self.nets[key]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
