@@ -92,21 +92,14 @@ bench-laws: $(READY)
 	$(BIN)/python -m tests.plugins.physics.bench_laws results/runs/physics-benchmark --write
 
 # The tables and the picture that README cites, from nothing.
-SYSTEMS := harmonic_oscillator isotropic_oscillator_2d pendulum henon_heiles kepler lotka_volterra euler_top double_pendulum \
-  damped_oscillator lorenz
 results: $(READY)
-	rm -rf results/runs/readme-digits results/runs/readme-physics
+	rm -rf results/runs/readme-digits
 	$(BIN)/ndm sweep continual/digits --out results/runs/readme-digits --table results/continual/digits.csv
 	cp results/runs/readme-digits/summary.md results/continual/digits.md
 	cp results/runs/readme-digits/ndm-seed0/figures/timeline.svg results/continual/digits-timeline.svg
 	rm -rf results/runs/readme-ablation
 	$(BIN)/ndm sweep continual/digits --set method=ndm --set methods.ndm.immersion.width=0,2000 --set methods.ndm.solver=lda,ridge \
 	  --out results/runs/readme-ablation --table results/continual/digits-ablation.md
-	for system in $(SYSTEMS); do \
-	  $(BIN)/ndm sweep physics/$$system --seeds 0:3 --set task.noise=0.0,0.01 --out results/runs/readme-physics/$$system || exit 1; \
-	done
-	$(BIN)/ndm report results/runs/readme-physics --table results/physics/laws.csv
-	$(BIN)/ndm report results/runs/readme-physics --table results/physics/laws.md
 
 clean:
 	rm -rf $(VENV) results/runs
