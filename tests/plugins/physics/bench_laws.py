@@ -1,4 +1,4 @@
-"""The page of the union benchmark: numbers asked beside numbers measured, and each system's count.
+"""The page of the union benchmark: numbers aimed at beside numbers measured, and each system's count.
 
 ``python -m tests.plugins.physics.bench_laws RUNS --write``, where RUNS holds what ``ndm run physics/benchmark`` made
 with ``--out`` (other folders may lie beside it). With ``--write`` the page goes to ``results/physics/benchmark.md``,
@@ -87,8 +87,8 @@ def worst(runs: Sequence[Run], value: Callable[[Run], float], unit: str) -> str:
     return f"{max(map(value, runs)):.1f} {unit}" if runs else "not run"
 
 
-def asked(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """Return the rows of issue 5's numbers, asked and measured."""
+def aims(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Return what is aimed at beside what was measured, a row for each number."""
     exact, slight = (chosen(runs, [noise]) for noise in (0.0, 0.01))
     controls = [run for run in runs if system(run) in CONTROLS]
     union = [run for run in runs if system(run) in UNION]
@@ -112,7 +112,7 @@ def asked(runs: Sequence[Run]) -> list[dict[str, str]]:
         "worst time": ("60 s", worst(union, lambda run: run["seconds"], "s")),
         "worst memory": ("2048 MB", worst(union, lambda run: run["peak_memory_mb"], "MB")),
     }
-    return [{"number": name, "asked": wanted, "measured": got} for name, (wanted, got) in rows.items()]
+    return [{"number": name, "aim": wanted, "measured": got} for name, (wanted, got) in rows.items()]
 
 
 def counts(runs: Sequence[Run]) -> list[dict[str, str]]:
@@ -133,7 +133,7 @@ def page(runs: Sequence[Run]) -> str:
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
     return (
         f"# Conserved quantities: the union benchmark\n\n{len(runs)} runs; seeds {seeds}, one after the other where a "
-        f"cell holds several numbers.\n\n{table(asked(runs))}\nLaws found:\n\n{table(counts(runs))}"
+        f"cell holds several numbers.\n\n{table(aims(runs))}\nLaws found:\n\n{table(counts(runs))}"
     )
 
 
