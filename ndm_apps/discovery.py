@@ -19,6 +19,8 @@ from ndm_apps.wording import one_line, short
 from ndm_apps.yaml_source import KeyPath, Place, Source
 
 METHOD = "spectral"
+#: Orbits that are printed.
+MOST_ORBITS = 12
 
 
 def discovery_config(
@@ -127,6 +129,23 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
             if (units := law.get("units")) and units["value"] != "1":
                 yield f"  in units of {units['value']}"
             yield from (f"  note: {text}" for text in (units or {}).get("impossible") or ())
+    seen = result.get("orbits") or {}
+    for label, orbit in list(seen.items())[:MOST_ORBITS]:
+        yield f"orbit {one_line(label)}: {_orbit(orbit)}"
+    if len(seen) > MOST_ORBITS:
+        yield f"({len(seen) - MOST_ORBITS} orbits more in result.json)"
+
+
+def _orbit(orbit: Mapping[str, Any]) -> str:
+    """Return Kepler's laws of one orbit in words."""
+    parts = [
+        f"GM {orbit['gm']:.7g} ± {orbit['gm_deviation']:.1g}",
+        f"ellipse a {orbit['semi_major']:.6g}, e {orbit['eccentricity']:.4g}, off by {orbit['off_ellipse']:.1g} of r",
+        f"equal areas to {max(abs(orbit['area']['secular']), orbit['area']['periodic']):.1g}",
+    ]
+    if orbit["period"] is not None:
+        parts.append(f"T {orbit['period']:.6g}, 4 pi^2 a^3/T^2 {orbit['third_law']:.6g}")
+    return "; ".join(parts)
 
 
 def _columns(columns: Sequence[Mapping[str, Any]]) -> str:

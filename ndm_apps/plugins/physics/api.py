@@ -15,11 +15,13 @@ from ndm_apps.errors import FieldError, InputError
 from ndm_apps.expression import parse_expression
 from ndm_apps.plugins.base import Schema
 from ndm_apps.plugins.physics import columns, pictures
+from ndm_apps.plugins.physics.approximate import Approximate
 from ndm_apps.plugins.physics.atoms import NUMPY
-from ndm_apps.plugins.physics.dimensions import described
+from ndm_apps.plugins.physics.dimensions import approximations, described
 from ndm_apps.plugins.physics.invariants import Discovery as Evidence
 from ndm_apps.plugins.physics.invariants import find_invariants
 from ndm_apps.plugins.physics.page import write_page
+from ndm_apps.plugins.physics.perturbed import Perturbed
 from ndm_apps.plugins.physics.read import Measured, measured
 from ndm_apps.plugins.physics.schema import SpectralSettings
 from ndm_apps.plugins.physics.source import Columns
@@ -44,21 +46,59 @@ class Discovery:
         What it rests on: spectra, dictionaries, tests.
     measured
         The data as they were understood.
+    nearly
+        What holds approximately, if nothing holds exactly, with decay rates or drifts.
+
+    Examples
+    --------
+    A mass on a spring, started at fifteen energies:
+
+    >>> import pandas as pd
+    >>> t = np.tile(np.linspace(0, 6, 40), 15)
+    >>> size = np.repeat(np.linspace(1, 2, 15), 40)
+    >>> frame = pd.DataFrame({"trajectory": size, "t": t, "x": size * np.sin(2 * t), "v": 2 * size * np.cos(2 * t)})
+    >>> found = discover(frame, state=["x", "v"], degree=2)
+    >>> found.n_conserved, found.constraints, found.approximate
+    (1, (), ())
+    >>> law = found.laws[0]
+    >>> (law / law.coeff(sympy.Symbol("v"), 2)).expand()
+    v**2 + 4*x**2
+
+    Its value in each row of other data, constant along a trajectory that obeys the same law:
+
+    >>> other = pd.DataFrame({"x": [3.0, 0.0, 3.0], "v": [0.0, 6.0, 6.0]})
+    >>> energy = found.predict(other).iloc[:, 0]
+    >>> (energy / energy[0]).round(6).tolist()
+    [1.0, 1.0, 2.0]
+
+    What is missing follows from the law: the speed at x = 0, of a mass let go at x = 3.
+
+    >>> float(sympy.solve(law.subs("x", 0) - law.subs({"x": 3, "v": 0}), "v")[-1].round(6))
+    6.0
     """
 
     result: dict[str, Any]
     evidence: Evidence
     measured: Measured
+    nearly: tuple[Approximate | Perturbed, ...] = ()
 
     @property
     def verdict(self) -> str:
-        """The outcome in one sentence."""
+        """The outcome in one sentence, or two."""
         return str(self.result["verdict"])
 
     @property
     def laws(self) -> tuple[sympy.Expr, ...]:
         """The conserved quantities, functionally independent, in symbols named as the columns."""
         return tuple(law.expression for law in self.evidence.laws)
+
+    @property
+    def approximate(self) -> tuple[sympy.Expr, ...]:
+        """What is conserved but for a decay or a perturbation; empty where something is conserved exactly.
+
+        ``result["approximate"]`` has their rates, half-lives and drifts.
+        """
+        return tuple(law.expression for law in self.nearly)
 
     @property
     def constraints(self) -> tuple[sympy.Expr, ...]:
@@ -78,7 +118,23 @@ class Discovery:
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the value of each law in each row of a frame with the same columns; NaN where a value is missing.
 
-        A law keeps its value along a trajectory that obeys the same equations.
+        A law keeps its value along a trajectory that obeys the same equations. Approximate laws are there, too.
+
+        Parameters
+        ----------
+        frame
+            The columns that the laws were found in, in the same units (angles in degrees become radians as they did
+            there). Columns of velocities that were derived from positions must be given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One column for each law, named by its formula; the rows of ``frame``.
+
+        Raises
+        ------
+        InputError
+            A column is missing or holds no numbers.
         """
         import pandas as pd
 
@@ -88,7 +144,7 @@ class Discovery:
                 raise InputError(f"frame: no column {one.header!r}, must have those that the laws were found in")
             values[one.symbol] = columns.numbers(frame[one.header], one.header) * one.factor
         found = {}
-        for law in self.laws:
+        for law in (*self.laws, *self.approximate):
             tree = parse_expression(str(law), list(values))
             with np.errstate(all="ignore"):
                 found[str(law)] = np.broadcast_to(tree.evaluate(values, NUMPY, np.float64), len(frame))
@@ -101,7 +157,7 @@ class Discovery:
     def report(self, path: str | Path) -> Path:
         """Write a page of the verdict, the laws with their errors, the figures, and what was read; return its path."""
         shown = self.measured.data.take(self.evidence.parts.judges)
-        drawn = [draw(self.evidence, shown) for draw in (pictures.portrait, pictures.drift)]
+        drawn = [draw(self.evidence, shown) for draw in (pictures.portrait, pictures.levels, pictures.drift)]
         spectrum = pictures.spectrum(self.evidence)
         return write_page(Path(path), self.result, self.measured.name, [one for one in (spectrum, *drawn) if one])
 
@@ -171,7 +227,8 @@ def discover(
     found = find_invariants(
         data.data, chosen, search, progress, known_noise=data.noise, allowed=data.allows
     )  # fmt: skip
-    return Discovery(described(found, data), found, data)
+    nearly = approximations(found, data)
+    return Discovery(described(found, data, nearly), found, data, nearly)
 
 
 def _frame(frame: Any) -> pd.DataFrame:

@@ -2,10 +2,12 @@ r"""Approximate laws: the function of the state that changes least over a few pe
 
 Trajectories, or a single one, are cut into segments of a few periods. A function :math:`H = v \cdot \theta(x)` of the
 dictionary that obeys a law up to a slow decay varies little within a segment once its straight line in time is taken
-out: its vector is the first of :math:`W v = \lambda B v`, with W the covariance of residuals within segments, and B the
-covariance of everything (slow feature analysis, Wiskott and Sejnowski 2002). Terms are left out one by one; the fewest
-are kept that predict left-out segments as well as any, within a factor of two. The decay is fitted towards the value of
-H where it is least, the equilibrium.
+out: its vector is the first of :math:`W v = \lambda N v`, with W the covariance of residuals within segments, and N
+what a small error of the columns brings, as for exact laws (:mod:`~ndm_apps.plugins.physics.leaf`). With the covariance
+of everything in place of N, this is slow feature analysis (Wiskott and Sejnowski 2002), which asks for a decay that is
+large beside the noise of single samples. Terms are left out one by one; the fewest are kept that predict left-out
+segments as well as any, within a factor of two. What is left out is contiguous: terms that were fitted at high energies
+must hold at low ones. The decay is fitted towards the value of H where it is least, the equilibrium.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 from scipy.linalg import eigh
-from scipy.optimize import least_squares, minimize
 
-from ndm_apps.plugins.physics.dictionary import Dictionary, Formula, polynomials
+from ndm_apps.plugins.physics.decay import decay, lowest
+from ndm_apps.plugins.physics.dictionary import Dictionary, Evaluated, Formula, polynomials
 from ndm_apps.plugins.physics.formula import expression, normalised, printed, term
+from ndm_apps.plugins.physics.noise import estimate_noise
 from ndm_apps.plugins.physics.trajectories import Trajectories
 
 Array = NDArray[np.float64]
@@ -35,17 +38,21 @@ FOLDS = 5
 MOST_TERMS = 160
 #: Of more samples, trajectories are left out at the end; of more segments, some in between.
 MOST_SAMPLES, MOST_SEGMENTS = 10_000, 60
-#: The residual variance within segments must be below this part of that of the slowest single term,
+#: Columns are uncertain by this part of their standard deviation, or by their noise if that is more.
+CLOSE = 0.01
+#: The residual variance within segments must be below so many times what that uncertainty explains,
+STILL = 10.0
+#: and, in these units, below this part of that of the slowest single term;
 SLOWER = 0.1
-#: and below this part of that of H itself, noise included;
-STILL = 0.01
-#: the decay must explain so much of the variance of H along trajectories,
+#: the decay must explain so much of the variance of the means of H in segments,
 EXPLAINED = 0.9
-#: and its rate must be so many standard deviations from zero.
+#: its rate must be so many standard deviations from zero,
 SIGNIFICANT = 5.0
+#: and times the duration of a segment be less than this.
+SLOW = 1.0
 #: Fewer terms are preferred as long as the residual variance is within this factor of the least, or a standard error.
 PRICE = 2.0
-#: Added to the diagonal of B, in units of the terms' variances.
+#: Added to the diagonal of N, in units of the terms' variances.
 GUARD = 1e-10
 
 
@@ -60,7 +67,8 @@ class Approximate:
         The law, its text, and standard deviations of its coefficients by term (jackknife over segments, the largest
         coefficient fixed).
     variation
-        Standard deviation within segments, its line taken out, over that on all samples; on segments left out.
+        How far samples lie from the level of their segment, its line taken out: in units of the columns' standard
+        deviations, on segments left out.
     equilibrium
         The least value of the law within the range of the data.
     rate, rate_deviation
@@ -91,6 +99,7 @@ class Approximate:
             "variation": self.variation,
             "equilibrium": self.equilibrium,
             "explained": self.explained,
+            "coefficients": dict(zip(self.deviations, self.formula.coefficients.tolist(), strict=True)),
             "coefficients_sd": self.deviations,
         }
 
@@ -102,31 +111,32 @@ def approximate_law(data: Trajectories, degree: int = 4) -> Approximate | None:
     pieces = pieces[:: -(-len(pieces) // MOST_SEGMENTS)] if pieces else []
     if len(pieces) < FEWEST_SEGMENTS:
         return None
+    span = float(np.mean([np.ptp(data.time[piece]) for piece in pieces]))
+    relative = np.maximum(estimate_noise(data) / data.values.std(axis=0), CLOSE)
+    sigma, error = relative * data.values.std(axis=0), float(np.sqrt((relative**2).mean()))
     for one in range(1, degree + 1):
         dictionary = polynomials(data.state, data.angles, one)
         if len(dictionary) > MOST_TERMS:
             break
-        features = dictionary.evaluate(data.values).features
-        centred = features - features.mean(axis=0)
-        scale = centred.std(axis=0)
+        terms = dictionary.evaluate(data.values)
+        scale = terms.features.std(axis=0)
         if not np.isfinite(scale).all() or not scale.all():
             break
-        centred = centred / scale
-        # What never varies at all is no decaying law: a part of each term's variance keeps it from counting as one.
-        whole = centred.T @ centred / len(centred) + GUARD * np.eye(len(scale))
+        centred = (terms.features - terms.features.mean(axis=0)) / scale
+        blurred = _blurred(terms, sigma) / np.outer(scale, scale) + GUARD * np.eye(len(scale))
         within = [_residual(data.time[piece], centred[piece]) for piece in pieces]
-        support, ratio = _sparsest(within, whole)
-        alone = float((sum(np.diag(part) for part in within) / len(within) / np.diag(whole)).min())
+        support, ratio = _sparsest(within, blurred)
+        alone = float((sum(np.diag(part) for part in within) / len(within) / np.diag(blurred)).min())
         if not 0 < ratio < min(STILL, SLOWER * alone) or len(support) > len(pieces):
             continue
         block = np.ix_(support, support)
         chosen = [part[block] for part in within]
         vectors = [
-            _slowest(_mean(chosen, leave), whole[block]) / scale[support] for leave in (None, *range(len(pieces)))
+            _slowest(_mean(chosen, leave), blurred[block]) / scale[support] for leave in (None, *range(len(pieces)))
         ]
-        found = _finished(data, pieces, dictionary.of(support), vectors, ratio)
+        found = _finished(data, pieces, dictionary.of(support), vectors, error * float(np.sqrt(ratio)))
         is_decay = found.explained > EXPLAINED and found.rate > SIGNIFICANT * found.rate_deviation
-        if is_decay:
+        if is_decay and found.rate * span < SLOW:
             return found
     return None
 
@@ -159,6 +169,14 @@ def _cut(data: Trajectories, span: float) -> list[NDArray[np.intp]]:
     return found
 
 
+def _blurred(terms: Evaluated, sigma: Array) -> Array:
+    """Return N: the covariance that errors ``sigma`` of the columns give the terms."""
+    total = np.zeros((terms.features.shape[1],) * 2)
+    for (numbers, slope), noise in zip(terms.slopes, sigma, strict=True):
+        total[np.ix_(numbers, numbers)] += noise**2 * slope.T @ slope / len(slope)
+    return total
+
+
 def _residual(time: Array, values: Array) -> Array:
     """Return the covariance of values about their straight lines in time."""
     line = np.stack([np.ones(len(time)), time - time.mean()], axis=1)
@@ -170,32 +188,32 @@ def _mean(parts: Sequence[Array], leave: int | None = None) -> Array:
     return np.asarray(np.mean([part for n, part in enumerate(parts) if n != leave], axis=0))
 
 
-def _slowest(within: Array, whole: Array) -> Array:
-    """Return the first vector of the eigenproblem, in the direction that has v'Bv = 1."""
-    return np.asarray(eigh(within, whole, subset_by_index=[0, 0])[1][:, 0])
+def _slowest(within: Array, blurred: Array) -> Array:
+    """Return the first vector of the eigenproblem, in the direction that has v'Nv = 1."""
+    return np.asarray(eigh(within, blurred, subset_by_index=[0, 0])[1][:, 0])
 
 
-def _sparsest(within: Sequence[Array], whole: Array) -> tuple[Support, float]:
+def _sparsest(within: Sequence[Array], blurred: Array) -> tuple[Support, float]:
     """Return the fewest terms that predict left-out segments as well as any, and their ratio there."""
-    folds = [np.arange(fold, len(within), FOLDS) for fold in range(FOLDS)]
+    folds = np.array_split(np.arange(len(within)), min(FOLDS, len(within)))
     training = [np.mean([within[n] for n in range(len(within)) if n not in fold], axis=0) for fold in folds]
     total = _mean(within)
-    support = np.arange(len(whole))
+    support = np.arange(len(blurred))
     tried: list[tuple[Support, float, float]] = []
     while True:
         block = np.ix_(support, support)
         ratios = np.empty(len(within))
         for fold, part in zip(folds, training, strict=True):
-            vector = _slowest(part[block], whole[block])
-            spread = float(vector @ whole[block] @ vector)
+            vector = _slowest(part[block], blurred[block])
+            spread = float(vector @ blurred[block] @ vector)
             ratios[fold] = [float(vector @ within[n][block] @ vector) / spread for n in fold]
         tried.append((support, float(ratios.mean()), float(ratios.std() / np.sqrt(len(ratios)))))
         if len(support) == 1:
             break
-        importance = np.abs(_slowest(total[block], whole[block])) * np.sqrt(np.diag(whole)[support])
+        importance = np.abs(_slowest(total[block], blurred[block])) * np.sqrt(np.diag(blurred)[support])
         if len(support) <= 12:
             removed = [np.delete(support, n) for n in range(len(support))]
-            support = min(removed, key=lambda one: _ratio(total, whole, one))
+            support = min(removed, key=lambda one: _ratio(total, blurred, one))
         else:
             support = np.delete(support, np.argsort(importance)[: max(1, len(support) // 20)])
     _, least, error = min(tried, key=lambda one: one[1])
@@ -203,14 +221,14 @@ def _sparsest(within: Sequence[Array], whole: Array) -> tuple[Support, float]:
     return support, ratio
 
 
-def _ratio(within: Array, whole: Array, support: Support) -> float:
+def _ratio(within: Array, blurred: Array, support: Support) -> float:
     block = np.ix_(support, support)
-    vector = _slowest(within[block], whole[block])
-    return float(vector @ within[block] @ vector / (vector @ whole[block] @ vector))
+    vector = _slowest(within[block], blurred[block])
+    return float(vector @ within[block] @ vector / (vector @ blurred[block] @ vector))
 
 
 def _finished(
-    data: Trajectories, pieces: list[NDArray[np.intp]], dictionary: Dictionary, vectors: list[Array], ratio: float
+    data: Trajectories, pieces: list[NDArray[np.intp]], dictionary: Dictionary, vectors: list[Array], variation: float
 ) -> Approximate:
     coefficients, largest = normalised(vectors[0], dictionary)
     others = np.array([vector / vector[largest] * coefficients[largest] for vector in vectors[1:]])
@@ -222,72 +240,15 @@ def _finished(
     owner = np.searchsorted(data.starts, [piece[0] for piece in pieces], side="right") - 1
     times = np.array([data.time[piece].mean() for piece in pieces])
     levels = np.array([formula(data.values[piece]).mean() for piece in pieces])
-    lowest = _lowest(formula, data)
-    rate, deviation = _decay(times, levels - lowest, owner)
+    equilibrium = lowest(formula, data)
+    rate, deviation, explained = decay(times, levels - equilibrium, owner)
     return Approximate(
         formula=formula,
         expression=expression(dictionary, texts),
         deviations={str(term(f, dictionary.columns)): float(e) for f, e in zip(dictionary.terms, sd, strict=True)},
-        variation=float(np.sqrt(ratio)),
-        equilibrium=lowest,
+        variation=variation,
+        equilibrium=equilibrium,
         rate=rate,
         rate_deviation=deviation,
-        explained=_explained(data, pieces, owner, formula, lowest, rate),
+        explained=explained,
     )
-
-
-def _explained(
-    data: Trajectories, pieces: list[NDArray[np.intp]], owner: NDArray[np.intp], formula: Formula, lowest: float,
-    rate: float,
-) -> float:  # fmt: skip
-    left = total = 0.0
-    for trajectory in np.unique(owner):
-        used = np.concatenate([piece for piece, who in zip(pieces, owner, strict=True) if who == trajectory])
-        values = formula(data.values[used]) - lowest
-        shape = np.exp(-rate * (data.time[used] - data.time[used[0]]))
-        left += float(((values - shape * (shape @ values) / (shape @ shape)) ** 2).sum())
-        total += float(((values - values.mean()) ** 2).sum())
-    return 1 - left / max(total, np.finfo(float).tiny)
-
-
-def _lowest(formula: Formula, data: Trajectories) -> float:
-    """Return the least value of a formula within the ranges of the columns."""
-    low, high = data.values.min(axis=0), data.values.max(axis=0)
-    start = data.values[int(np.argmin(formula(data.values)))]
-    scale = np.maximum(high - low, np.finfo(float).tiny)
-
-    def scaled(x: Array) -> tuple[float, Array]:
-        point = (low + x * scale)[None]
-        return float(formula(point)[0]), formula.gradient(point)[0] * scale
-
-    found = minimize(scaled, (start - low) / scale, jac=True, method="L-BFGS-B", bounds=[(0, 1)] * len(low))
-    spread = float(formula(data.values).std())
-    return 0.0 if abs(found.fun) < 1e-9 * spread else float(found.fun)
-
-
-def _decay(times: Array, levels: Array, owner: NDArray[np.intp]) -> tuple[float, float]:
-    """Fit ``levels = A exp(-rate t)``, with A of each trajectory; return the rate and its jackknife deviation."""
-
-    def fitted(kept: NDArray[np.bool_]) -> float:
-        t, y, who = times[kept], levels[kept], np.unique(owner[kept], return_inverse=True)[1]
-
-        def amplitudes(rate: float) -> Array:
-            shape = np.exp(-rate * (t - times.min()))
-            return np.bincount(who, shape * y) / np.bincount(who, shape**2)
-
-        def rest(parameters: Array) -> Array:
-            rate = float(parameters[0])
-            return np.asarray(y - amplitudes(rate)[who] * np.exp(-rate * (t - times.min())))
-
-        span = max(float(np.ptp(times)), np.finfo(float).tiny)
-        return float(least_squares(rest, [0.5 / span], x_scale=1 / span).x[0])
-
-    everything = np.ones(len(times), dtype=bool)
-    rate = fitted(everything)
-    others = []
-    for n in range(len(times)):
-        kept = everything.copy()
-        kept[n] = False
-        others.append(fitted(kept))
-    many = len(others)
-    return rate, float(np.sqrt((many - 1) / many * ((np.array(others) - np.mean(others)) ** 2).sum()))

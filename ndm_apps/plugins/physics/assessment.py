@@ -15,6 +15,7 @@ from ndm_apps.plugins.physics.leaf import LEAST_GRADIENT, Mean, Samples, centred
 Array = NDArray[np.float64]
 
 _MEDIAN_SQUARE = 0.454936423119573  # of a standard normal variable
+_CUT = 9.0
 _LAGS = (1, 2, 3)
 _LARGEST = 1e300  # written instead of an infinite statistic, which JSON cannot hold
 
@@ -32,10 +33,13 @@ class Assessment:
         Its standard error, as it varies between trajectories.
     beyond
         Median of the same by what known laws leave of the noise, over that of normal noise.
+    left
+        Mean of these squares, each cut at 9: by this, forms of one law are compared, with any known laws in them.
     autocorrelation
         Largest of its residuals at lags 1 to 3, in size.
     f_statistic
-        Variation of trajectory means over what the variation within trajectories lets expect.
+        Variation of trajectory means over what the variation within trajectories lets expect, both in units of the
+        noise.
     separation
         Median squared distance of a sample's leaf from the middle one, in units of the noise there.
     drift
@@ -47,6 +51,7 @@ class Assessment:
     distance: float
     error: float
     beyond: float
+    left: float
     autocorrelation: float
     f_statistic: float
     separation: float
@@ -110,8 +115,11 @@ def assessed(samples: Samples, one: Residuals, mean: Mean = "each") -> Assessmen
     groups = {"all": 1, "each": len(samples.starts), "line": 2 * len(samples.starts)}[mean]
     means = samples.sums(value) / samples.lengths
     deviations = np.sqrt(samples.sums((value - samples.spread(means)) ** 2) / samples.lengths)
-    within = float((samples.lengths * deviations**2).sum()) / samples.size
-    between = float((samples.lengths * (means - value.mean()) ** 2).sum()) / max(len(means) - 1, 1)
+    # By the noise there: where it is large, as of 1/r near 0, a few samples would outweigh all others.
+    weights = samples.sums(1.0 / noise**2)
+    leaves = samples.sums(value / noise**2) / weights
+    between = float((weights * (leaves - np.average(leaves, weights=weights)) ** 2).sum()) / max(len(leaves) - 1, 1)
+    within = float(samples.sums(((value - samples.spread(leaves)) / noise) ** 2).sum()) / samples.size
     power = max(float((residual**2).mean()), np.finfo(float).tiny)
     each = samples.sums(residual**2) / samples.lengths
     error = float(each.std() / np.sqrt(max(len(each) - 1, 1)))
@@ -125,9 +133,10 @@ def assessed(samples: Samples, one: Residuals, mean: Mean = "each") -> Assessmen
         distance=float((residual**2).sum() / max(residual.size - groups, 1)),
         error=error,
         beyond=float(np.median(one.beyond**2)) / _MEDIAN_SQUARE,
+        left=float(np.minimum(one.beyond**2, _CUT).mean()),
         autocorrelation=max(correlations),
         f_statistic=_ratio(between, within),
-        separation=float(np.median((samples.spread(means - np.median(means)) / noise) ** 2)),
+        separation=float(np.median((samples.spread(leaves - np.median(leaves)) / noise) ** 2)),
         drift=_ratio(float(deviations.mean()), float(means.std())),
         samples=value.size,
     )
@@ -151,6 +160,6 @@ def _ratio(above: float, below: float) -> float:
     return min(above / below, _LARGEST) if below > 0 else (_LARGEST if above > 0 else 0.0)
 
 
-def least_f(wanted: float, trajectories: int, samples: int) -> float:
-    """Return the F that must be passed: ``wanted``, or what chance exceeds once in a million if that is more."""
-    return max(wanted, float(f_distribution.isf(1e-6, max(trajectories - 1, 1), max(samples - trajectories, 1))))
+def least_f(wanted: float, trajectories: int, samples: int, luck: float) -> float:
+    """Return the F to be passed: ``wanted``, or what chance exceeds with probability ``luck`` if that is more."""
+    return max(wanted, float(f_distribution.isf(luck, max(trajectories - 1, 1), max(samples - trajectories, 1))))

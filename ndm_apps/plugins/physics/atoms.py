@@ -215,5 +215,12 @@ class Atom:
         return sympy.log(square) / 2 if self.kind == "log_distance" else square ** (power / 2)
 
 
+def own_expression(text: str, columns: Sequence[str]) -> Atom:
+    """Return the atom of an expression in the names of the columns."""
+    names = tuple(columns)
+    used = parse_expression(text, names).names
+    return Atom("expression", tuple(n for n, c in enumerate(names) if c in used), text=text, names=names)
+
+
 def _number(value: float) -> sympy.Expr:
     return sympy.Integer(int(value)) if float(value).is_integer() else sympy.Float(repr(float(value)))

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndm_apps.plugins.physics.dictionary import Formula
+from ndm_apps.plugins.physics.leaf import Mean, Samples, centred
 
 Array = NDArray[np.float64]
 
@@ -59,24 +60,25 @@ class Background:
 
 
 def background(
-    values: Array, starts: NDArray[np.intp], known: Sequence[Formula], sigma: Array, *, noisy: bool
+    samples: Samples, known: Sequence[Formula], sigma: Array, mean: Mean = "each", *, noisy: bool
 ) -> Background | None:
-    """Return what known laws tell of the noise of some samples; None without any."""
+    """Return what known laws tell of the noise of some samples; None without any.
+
+    Where lines in time are taken off (``mean``), what grows at a constant rate is known as well as a law.
+    """
     if not known:
         return None
     gradients, residuals = [], []
-    lengths = np.diff(starts, append=len(values))
     for formula in known:
         with np.errstate(all="ignore"):
-            terms = formula.dictionary.evaluate(values, sigma if noisy else None)
+            terms = formula.dictionary.evaluate(samples.values, sigma if noisy else None)
             value = terms.features @ formula.coefficients
             gradient = terms.gradients(formula.coefficients[:, None])[..., 0] * sigma
         size = np.linalg.norm(gradient, axis=1)
         good = np.isfinite(value) & np.isfinite(size) & (size > 0)
         value, size = np.where(good, value, 0.0), np.where(good, size, 1.0)
         weights = np.where(good, 1.0 / np.maximum(size, 0.2 * np.median(size)) ** 2, 0.0)
-        total = np.maximum(np.add.reduceat(weights, starts), np.finfo(float).tiny)
-        rest = value - np.repeat(np.add.reduceat(weights * value, starts) / total, lengths)
+        rest = centred(samples, value[:, None], weights, "line" if mean == "line" else "each")[:, 0]
         residuals.append(np.where(good, rest / size, 0.0))
         gradients.append(np.where(good[:, None], gradient / size[:, None], 0.0))
     directions = np.stack(gradients, axis=-1)

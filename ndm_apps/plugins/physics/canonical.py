@@ -1,7 +1,8 @@
 """Brings laws to a canonical basis: of all combinations of their terms that are conserved, the simplest to write.
 
 A search returns the first formulas that pass, such as the mixture of two energies. What is conserved is a space; here
-its simplest vectors are taken one after the other, as long as they are independent as functions.
+its simplest vectors are taken one after the other, as long as they are independent as functions. Products of laws are
+laws, too: to the space belong those that have terms in common with the laws found.
 """
 
 from __future__ import annotations
@@ -9,31 +10,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import comb, log2
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ndm_apps.plugins.physics.atoms import Atom
 from ndm_apps.plugins.physics.crossed import crossed
 from ndm_apps.plugins.physics.dictionary import Dictionary, Evaluated, Formula, Term
-from ndm_apps.plugins.physics.formula import simplest_between
 from ndm_apps.plugins.physics.independence import novelty
+from ndm_apps.plugins.physics.kinds import Kinds, kinds
 from ndm_apps.plugins.physics.leaf import Mean, Problem, Samples, evaluate, problem, sampson_weights
 from ndm_apps.plugins.physics.level import Level
+from ndm_apps.plugins.physics.products import expanded, monomial, products
 from ndm_apps.plugins.physics.search import PROBES, Found
+from ndm_apps.plugins.physics.simplicity import EQUAL_EXACT, EQUAL_NOISY, cost, symbols, units
+from ndm_apps.plugins.physics.special_vectors import determined, of_one_size
 from ndm_apps.plugins.physics.trajectories import Trajectories
 from ndm_apps.plugins.physics.trial import polished, spanned_by
 
 Array = NDArray[np.float64]
 
-#: Most vectors that are compared; of larger spaces, the laws stay as they are.
-MOST_VECTORS = 6000
-#: ... and most that are fitted and tested.
-MOST_TESTED = 60
-#: Coefficients this near to each other, relatively, may be equal.
-EQUAL_EXACT, EQUAL_NOISY = 1e-6, 0.02
+#: Part of a vector, in units of the terms', that is no product of laws.
+NEW = 0.05
+#: Most formulas of one space that are fitted, and most of all that are tested.
+MOST_FITTED, MOST_TESTED = 40, 60
 
 
 def canonical(found: Sequence[Found], pooled: Trajectories) -> list[Found]:
@@ -75,8 +75,9 @@ def combined(samples: Samples, ties: Array) -> Samples:
 @final
 @dataclass(frozen=True)
 class _Candidate:
-    """Terms of a dictionary, tied or not, and how simple they are: less is simpler."""
+    """Some terms of a dictionary, with equal coefficients (``ties``) or not, and how simple they are to write."""
 
+    samples: Samples
     dictionary: Dictionary
     support: NDArray[np.intp]
     vector: Array
@@ -84,26 +85,45 @@ class _Candidate:
     cost: tuple[float, ...]
 
 
+@final
+@dataclass(frozen=True)
+class _Measure:
+    """What the simplicity of formulas is measured by."""
+
+    level: Level
+    mean: Mean
+    kinds: Kinds
+    atoms: int
+
+    def cost(self, dictionary: Dictionary, vector: Array, free: Problem | None, samples: int) -> tuple[float, ...]:
+        return cost(dictionary, vector, free, self.level, samples, self.atoms, self.kinds)
+
+
 def _simplest(own: Sequence[Found], known: Sequence[Formula], pooled: Trajectories) -> list[Found]:
     level, mean = own[0].level, own[0].mean
-    terms = len({term for one in own for term in one.formula.dictionary.terms})
-    candidates = [candidate for part in _components(own) for candidate in _candidates(part, pooled, terms)]
+    atoms = len({atom for one in own for atom in one.formula.dictionary.atoms})
+    measure = _Measure(level, mean, kinds(pooled, level.sigma), atoms)
+    laws = [one.formula for one in own]
+    others = list(products(laws)) if mean == "each" else []
+    parts = [*_components([*laws, *others]), *_bilinear(laws)]
+    candidates = [one for part in parts for one in _candidates(part, others, measure, pooled)]
     candidates.sort(key=lambda one: one.cost)
     chosen: list[Found] = []
     probes = pooled.values[np.linspace(0, len(pooled.values) - 1, PROBES).astype(int)]
     for one in candidates[:MOST_TESTED]:
         if len(chosen) == len(own):
             break
-        dictionary = one.dictionary.of(one.support)
         spanned = spanned_by([*known, *(other.formula for other in chosen)], probes, level.spreads)
-        defined = dictionary.valid(probes, level.sigma)
-        gradient = Formula(dictionary, one.vector).gradient(probes[defined]) * level.spreads
+        defined = one.dictionary.valid(probes, level.sigma)
+        gradient = Formula(one.dictionary, one.vector).gradient(probes[defined]) * level.spreads
         if novelty(gradient, spanned[defined], typical=True) <= level.independence:
             continue
-        fitted = _passing(dictionary, one, level, mean, pooled)
+        fitted = _passing(one.samples.of(one.support), one.vector, one.ties, level, mean)
         if fitted is not None:
-            formula = Formula(dictionary, fitted)
-            chosen.append(replace(own[0], formula=formula, tier=_tier(own, dictionary), ties=one.ties))
+            law = replace(
+                own[0], formula=Formula(one.dictionary, fitted), tier=_tier(own, one.dictionary), ties=one.ties
+            )
+            chosen.append(_exponential(law, pooled))
     return chosen
 
 
@@ -113,26 +133,32 @@ def _tier(own: Sequence[Found], dictionary: Dictionary) -> str:
     return max(own, key=lambda one: len(terms & set(one.formula.dictionary.terms))).tier
 
 
-def _passing(
-    dictionary: Dictionary, one: _Candidate, level: Level, mean: Mean, pooled: Trajectories
-) -> Array | None:  # fmt: skip
-    """Return the fitted coefficients of a candidate if it passes the tests of a law."""
-    samples = evaluate(dictionary, pooled, level.sigma, noisy=not level.exact)
-    start = one.vector
-    if one.ties is not None:
-        samples, start = combined(samples, one.ties), np.linalg.pinv(one.ties) @ start
+def _exponential(law: Found, pooled: Trajectories) -> Found:
+    """Return a sum of logarithms as the product that it is the logarithm of, if that passes the tests of a law, too."""
+    product = monomial(law.formula)
+    if product is not None and law.mean == "each":
+        samples = evaluate(product.dictionary, pooled, law.level.sigma, noisy=not law.level.exact)
+        if _passing(samples, np.ones(1), None, law.level, law.mean) is not None:
+            return replace(law, formula=product, ties=None)
+    return law
+
+
+def _passing(samples: Samples, start: Array, ties: Array | None, level: Level, mean: Mean) -> Array | None:
+    """Return the fitted coefficients of some terms if they pass the tests of a law."""
+    if ties is not None:
+        samples, start = combined(samples, ties), np.linalg.pinv(ties) @ start
     vector = polished(samples, start, level.sigma, mean, exact=level.exact)
     tested = crossed(samples, vector, level.sigma, mean, exact=level.exact)
     if level.failures(tested, len(samples.starts), len(vector), samples.size, mean):
         return None
-    return vector if one.ties is None else one.ties @ vector
+    return vector if ties is None else ties @ vector
 
 
-def _components(own: Sequence[Found]) -> list[list[Found]]:
-    """Return the laws in groups that share terms, directly or by others."""
-    parts: list[tuple[set[Term], list[Found]]] = []
-    for one in own:
-        terms, members = set(_expanded(one.formula.dictionary).terms), [one]
+def _components(laws: Sequence[Formula]) -> list[list[Formula]]:
+    """Return laws in groups that share terms, directly or by others."""
+    parts: list[tuple[set[Term], list[Formula]]] = []
+    for one in laws:
+        terms, members = set(expanded(one.dictionary).terms), [one]
         rest = []
         for part in parts:
             if part[0] & terms:
@@ -143,136 +169,89 @@ def _components(own: Sequence[Found]) -> list[list[Found]]:
     return [members for _, members in parts]
 
 
-def _expanded(dictionary: Dictionary) -> Dictionary:
-    """Return a dictionary with whole powers of differences written out as polynomials."""
-    terms: list[Term] = []
-    for term in dictionary.terms:
-        atom = term[0]
-        if len(term) == 1 and atom.kind == "difference" and atom.power > 0 and atom.power.is_integer():
-            one, other = (Atom("column", (column,)) for column in sorted(atom.columns))
-            degree = int(atom.power)
-            terms += [(one,) * (degree - n) + (other,) * n for n in range(degree + 1)]
-        else:
-            terms.append(term)
-    return Dictionary(dictionary.columns, tuple(dict.fromkeys(terms)))
+def _bilinear(laws: Sequence[Formula]) -> list[list[Formula]]:
+    """Return pairs of laws without a common term whose sum may be shorter: products of two of the same factors."""
+    found = []
+    for one, other in combinations(laws, 2):
+        terms = [set(law.dictionary.terms) for law in (one, other)]
+        products_of_two = all(len(term) == 2 for law in terms for term in law)
+        if products_of_two and not terms[0] & terms[1] and set(one.dictionary.atoms) == set(other.dictionary.atoms):
+            found.append([one, other])
+    return found
 
 
-def _candidates(own: Sequence[Found], pooled: Trajectories, terms: int) -> Iterator[_Candidate]:
-    """Yield the formulas of some laws' terms that may be simplest, and these laws themselves.
+def _candidates(
+    laws: Sequence[Formula], others: Sequence[Formula], measure: _Measure, pooled: Trajectories
+) -> Iterator[_Candidate]:
+    """Yield the formulas of some laws' terms that may be simplest, and these laws themselves, but no sums of others."""
+    union = Dictionary(
+        laws[0].dictionary.columns, tuple(dict.fromkeys(term for one in laws for term in one.dictionary.terms))
+    )
+    for dictionary in dict.fromkeys((union, expanded(union))):
+        try:
+            samples = evaluate(dictionary, pooled, measure.level.sigma, noisy=not measure.level.exact)
+        except ValueError:
+            continue
+        yield from _of(dictionary, samples, laws, others, measure)
 
-    ``terms`` is the number of terms of all laws.
-    """
-    columns = own[0].formula.dictionary.columns
-    union = Dictionary(columns, tuple(dict.fromkeys(term for one in own for term in one.formula.dictionary.terms)))
-    size = len(pooled.values)
-    for one in own:
-        part, vector = one.formula.dictionary, one.formula.coefficients
-        yield _Candidate(part, np.arange(len(part)), vector, None, _cost(part, vector, one.level, size, terms))
-    for dictionary in dict.fromkeys((union, _expanded(union))):
-        yield from _of(dictionary, own, pooled, terms)
 
-
-def _of(dictionary: Dictionary, own: Sequence[Found], pooled: Trajectories, terms: int) -> Iterator[_Candidate]:
-    level, mean = own[0].level, own[0].mean
-    try:
-        samples = evaluate(dictionary, pooled, level.sigma, noisy=not level.exact)
-    except ValueError:
-        return
-    space = _conserved(samples, own, dictionary, level, mean)
+def _of(
+    dictionary: Dictionary, samples: Samples, laws: Sequence[Formula], others: Sequence[Formula], measure: _Measure
+) -> Iterator[_Candidate]:
+    level = measure.level
+    known = _vectors_of(laws, dictionary)
+    whole, space, limit = _conserved(samples, known, measure)
     scale = samples.terms.features.std(axis=0)
-    seen: set[tuple[int, ...]] = set()
-    for minimal in (True, False):
-        for vector in _vectors(space, scale, ties=not minimal):
-            importance = np.abs(vector) * scale
-            support = np.flatnonzero(importance > level.floor * importance.max())
-            key = tuple(support.tolist())
-            if key in seen:
-                continue
-            if minimal:
-                seen.add(key)
-            part = dictionary.of(support)
-            ties = None if minimal else _ties(vector[support], level)
-            if minimal or (ties is not None and ties.shape[1] == 1):
-                cost = _cost(part, vector[support], level, samples.size, terms)
-                yield _Candidate(dictionary, support, vector[support], ties, cost)
-                seen.add(key)
+    depending = np.linalg.qr(scale[:, None] * _vectors_of(others, dictionary))[0]
+    found: dict[bytes, tuple[int, Array, bool]] = {}
+    for vectors, tied in determined(space, known, scale):
+        scaled = vectors * scale
+        rest = scaled - scaled @ depending @ depending.T
+        new = np.linalg.norm(rest, axis=1) > NEW * np.linalg.norm(scaled, axis=1)
+        vectors, importance = vectors[new], np.abs(scaled[new])
+        vectors = np.where(importance > level.floor * importance.max(axis=1, keepdims=True), vectors, 0.0)
+        if tied:
+            equal = EQUAL_EXACT if level.exact else EQUAL_NOISY
+            vectors = of_one_size(vectors, units(dictionary), equal)
+        for number in np.unique(vectors if tied else vectors != 0.0, axis=0, return_index=True)[1].tolist():
+            vector = vectors[number]
+            key = vector.tobytes() if tied else (vector != 0.0).tobytes()
+            if key not in found:
+                found[key] = (symbols(dictionary.terms, np.sign(vector)), vector, tied)
+    for _, vector, tied in sorted(found.values(), key=lambda one: one[0])[:MOST_FITTED]:
+        support = np.flatnonzero(vector)
+        part, vector, free = dictionary.of(support), vector[support], None
+        if not level.exact and not tied:
+            among = whole.of(support)
+            eigenvalues, fitted = among.solve()
+            if len(eigenvalues) == 1 or eigenvalues[1] >= limit:
+                vector, free = fitted[:, 0], among
+        ties = vector[:, None] if tied else None
+        yield _Candidate(samples, part, support, vector, ties, measure.cost(part, vector, free, samples.size))
 
 
-def _conserved(samples: Samples, own: Sequence[Found], dictionary: Dictionary, level: Level, mean: Mean) -> Array:
-    """Return the combinations of terms that are conserved as well as the laws found."""
+def _vectors_of(formulas: Sequence[Formula], dictionary: Dictionary) -> Array:
+    """Return the formulas that a dictionary has all terms of, as vectors, ``(terms, formulas)``."""
     places = {term: n for n, term in enumerate(dictionary.terms)}
-    known = [one for one in own if set(one.formula.dictionary.terms) <= set(places)]
-    weights = np.ones(samples.size)
+    known = [one for one in formulas if set(one.dictionary.terms) <= set(places)]
     vectors = np.zeros((len(dictionary), len(known)))
     for n, one in enumerate(known):
-        vectors[[places[term] for term in one.formula.dictionary.terms], n] = one.formula.coefficients
-    limit = level.kept if level.exact else level.distance_limit(samples.size, len(dictionary), samples.size)
+        vectors[[places[term] for term in one.dictionary.terms], n] = one.coefficients
+    return vectors
+
+
+def _conserved(samples: Samples, known: Array, measure: _Measure) -> tuple[Problem, Array, float]:
+    """Return the eigenproblem, the combinations of terms that are conserved, and the limit of their eigenvalues."""
+    level, vectors = measure.level, known
+    weights = np.ones(samples.size)
+    limit = level.kept
+    if not level.exact:
+        limit = level.distance_limit(samples.size, samples.terms.features.shape[1], samples.size)
     for _ in range(2):
         if vectors.shape[1]:
             weights = sampson_weights(samples, vectors, level.sigma)
-        whole: Problem = problem(samples, level.sigma, weights, mean, exact=level.exact)
+        whole = problem(samples, level.sigma, weights, measure.mean, exact=level.exact)
         eigenvalues, basis = whole.solve()
         if not vectors.shape[1]:
-            vectors = basis[:, : len(own)]
-    return basis[:, eigenvalues < limit]
-
-
-def _vectors(space: Array, scale: Array, *, ties: bool) -> Iterator[Array]:
-    """Yield the vectors of a space some of whose entries are 0 or, with ``ties``, equal: enough to determine one."""
-    terms, size = space.shape
-    if size == 0 or (size == 1 and ties):
-        return
-    conditions = [space[n] * scale[n] for n in range(terms)]
-    if ties:
-        for one, other in combinations(range(terms), 2):
-            unit = np.sqrt(scale[one] * scale[other])
-            conditions += [(space[one] - space[other]) * unit, (space[one] + space[other]) * unit]
-    if comb(len(conditions), size - 1) > MOST_VECTORS:
-        return
-    # In an orthonormal basis, so that no condition is lost in rounding.
-    _, triangle = np.linalg.qr(scale[:, None] * space)
-    inverse = np.linalg.pinv(triangle)
-    rows = np.array(conditions) @ inverse
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
-    for chosen in combinations(range(len(rows)), size - 1):
-        _, sizes, right = np.linalg.svd(rows[list(chosen)])
-        if size == 1 or sizes[-1] > 1e-6:
-            vector = space @ (inverse @ right[-1])
-            yield vector / np.abs(vector).max()
-
-
-def _ties(vector: Array, level: Level) -> Array | None:
-    """Return the signs of the entries of each size, ``(entries, sizes)``; None if no two are of one size."""
-    groups = _sizes(vector, level)
-    ties = np.zeros((len(vector), groups.max() + 1))
-    ties[np.arange(len(vector)), groups] = np.sign(vector)
-    return None if ties.shape[1] == len(vector) else ties
-
-
-def _sizes(vector: Array, level: Level) -> NDArray[np.intp]:
-    """Return the number of the size of each entry, where sizes that may be equal are."""
-    equal = EQUAL_EXACT if level.exact else EQUAL_NOISY
-    sizes = np.abs(vector)
-    order = np.argsort(sizes, kind="stable")
-    jumps = np.diff(sizes[order]) > equal * sizes[order][1:]
-    groups = np.empty(len(vector), dtype=np.intp)
-    groups[order] = np.concatenate([[0], np.cumsum(jumps)])
-    return groups
-
-
-def _cost(dictionary: Dictionary, vector: Array, level: Level, samples: int, terms: int) -> tuple[float, ...]:
-    r"""Return how long a formula is to write: in bits, then its fractions, its degree, and what it has besides squares.
-
-    Each term is one of ``terms``, :math:`\log_2` of these, and each size of coefficients beside the first is a number
-    fitted, :math:`\frac12 \log_2 n` (Rissanen's description length).
-    """
-    groups = _sizes(vector, level)
-    bits = len(vector) * log2(terms + 1) + groups.max() * 0.5 * log2(samples)
-    equal = EQUAL_EXACT if level.exact else EQUAL_NOISY
-    fractions = 0.0
-    for value in np.abs(vector) / np.abs(vector).max():
-        near = simplest_between(float(value) * (1.0 - equal), float(value) * (1.0 + equal))
-        fractions += log2(near.numerator * near.denominator)
-    others = sum(len(term) != 2 or term[0] != term[1] for term in dictionary.terms)
-    degree = sum(len(term) for term in dictionary.terms)
-    return round(bits, 6), round(fractions, 6), float(degree), float(others)
+            vectors = basis[:, :1]
+    return whole, basis[:, eigenvalues < limit], limit

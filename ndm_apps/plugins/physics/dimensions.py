@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import sympy
 
-from ndm_apps.plugins.physics.approximate import approximate_law
+from ndm_apps.plugins.physics.approximate import Approximate, approximate_law
 from ndm_apps.plugins.physics.invariants import Discovery
+from ndm_apps.plugins.physics.kepler import attracted, orbits
+from ndm_apps.plugins.physics.perturbed import Perturbed, perturbed_laws
 from ndm_apps.plugins.physics.read import Measured
 from ndm_apps.plugins.physics.results import result_values
 from ndm_apps.plugins.physics.units import Unit
@@ -19,26 +21,63 @@ class _UnknownUnitError(Exception):
     """A column without a unit occurs."""
 
 
-def described(found: Discovery, measured: Measured) -> dict[str, Any]:
+def approximations(found: Discovery, measured: Measured) -> tuple[Approximate | Perturbed, ...]:
+    """Return the laws that hold approximately, if none holds exactly: one that decays, or else perturbed ones."""
+    if found.laws:
+        return ()
+    slow = approximate_law(measured.data)
+    return tuple(perturbed_laws(measured.data, found)) if slow is None else (slow,)
+
+
+def described(
+    found: Discovery, measured: Measured, nearly: Sequence[Approximate | Perturbed] | None = None
+) -> dict[str, Any]:
     """Return what was found in measured data as JSON values: what was read, and the laws with their units.
 
-    If no law holds, an approximate one is looked for, that decays.
+    If a law is one of bodies around a centre, Kepler's laws are told orbit by orbit.
+
+    Parameters
+    ----------
+    found
+        What is conserved.
+    measured
+        The data.
+    nearly
+        What is approximately; by default :func:`approximations`.
     """
-    values = result_values(found) | {"data": measured.values()}
+    nearly = approximations(found, measured) if nearly is None else nearly
+    values = result_values(found) | {"data": measured.values(), "orbits": None}
     for entry, law in zip(values["invariants"], found.laws, strict=True):
         entry["units"] = annotate(law.expression, measured.units)
     if not found.laws:
-        values["approximate"] = []
-        slow = approximate_law(measured.data)
-        if slow is not None:
-            entry = slow.values() | {"units": annotate(slow.expression, measured.units)}
-            values["approximate"] = [entry]
-            unit = f" {measured.time.unit}" if measured.time.unit else ""
-            values["verdict"] += (
-                f" Approximately conserved is {slow.expression}: it decays to {slow.equilibrium:.3g} with half-life "
-                f"{entry['half_life']:.3g} ± {entry['half_life_sd']:.1g}{unit}."
-            )
+        values["approximate"] = [_entry(law, measured) for law in nearly]
+        values["verdict"] += _verdict(nearly, measured)
+    formulas = (law.formula for law in (*found.laws, *nearly))
+    columns = next(filter(None, (attracted(formula, found.kinds) for formula in formulas)), None)
+    if columns is not None:
+        seen = dict(zip(measured.labels, orbits(measured.data, *columns), strict=True))
+        values["orbits"] = {label: one.values() for label, one in seen.items() if one is not None}
     return values
+
+
+def _entry(law: Approximate | Perturbed, measured: Measured) -> dict[str, Any]:
+    values = law.values() if isinstance(law, Approximate) else law.values(measured.labels)
+    return values | {"units": annotate(law.expression, measured.units)}
+
+
+def _verdict(nearly: Sequence[Approximate | Perturbed], measured: Measured) -> str:
+    perturbed = [law for law in nearly if isinstance(law, Perturbed)]
+    if perturbed:
+        listed = ", ".join(f"{law.expression} (drift {law.drift:.1e})" for law in perturbed)
+        return f" Nearly conserved, but for a perturbation: {listed}."
+    for slow in nearly:
+        values = slow.values()
+        unit = f" {measured.time.unit}" if measured.time.unit else ""
+        return (
+            f" Approximately conserved is {slow.expression}: it decays to {slow.equilibrium:.3g} with half-life "
+            f"{values['half_life']:.3g} ± {values['half_life_sd']:.1g}{unit}."
+        )
+    return ""
 
 
 def annotate(formula: sympy.Expr, units: Mapping[str, Unit]) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from ndm_apps.plugins.physics.dictionary import Dictionary, Term
 
 Array = NDArray[np.float64]
+#: An exact number, one with a name, or the digits of a decimal.
+Coefficient = Fraction | sympy.Expr | str
 
 #: A coefficient is taken for p/q if it is within so many standard deviations of it ...
 WITHIN = 2.5
@@ -72,6 +74,19 @@ def printed(value: float, deviation: float) -> str:
     return f"{value:.{max(0, 1 - math.floor(math.log10(deviation)))}f}" if value else "0"
 
 
+def as_measured(value: float | None, deviation: float) -> str | None:
+    """Return a coefficient for a table: the one that sets the scale, without a standard deviation, as it is.
+
+    Examples
+    --------
+    >>> as_measured(0.318309886, 2e-4), as_measured(0.5, 0.0), as_measured(None, 0.1)
+    ('0.31831', '0.5', None)
+    """
+    if value is None:
+        return None
+    return printed(value, deviation) if deviation > 0.0 else f"{value:.6g}"
+
+
 def normalised(coefficients: Array, dictionary: Dictionary) -> tuple[Array, int]:
     """Scale coefficients so that the largest is 1 in size; return them and which one that is.
 
@@ -85,7 +100,7 @@ def normalised(coefficients: Array, dictionary: Dictionary) -> tuple[Array, int]
     return scaled * np.sign(lead), largest
 
 
-def expression(dictionary: Dictionary, coefficients: Sequence[Fraction | str]) -> sympy.Expr:
+def expression(dictionary: Dictionary, coefficients: Sequence[Coefficient]) -> sympy.Expr:
     """Build the sympy expression of a formula; nothing is parsed.
 
     Parameters
@@ -93,7 +108,7 @@ def expression(dictionary: Dictionary, coefficients: Sequence[Fraction | str]) -
     dictionary
         Its terms.
     coefficients
-        A fraction, or the digits of a decimal, for each.
+        One for each.
 
     Examples
     --------
@@ -103,10 +118,11 @@ def expression(dictionary: Dictionary, coefficients: Sequence[Fraction | str]) -
     """
     total: sympy.Expr = sympy.Integer(0)
     for factors, coefficient in zip(dictionary.terms, coefficients, strict=True):
+        factor: sympy.Expr
         if isinstance(coefficient, Fraction):
             factor = sympy.Rational(coefficient.numerator, coefficient.denominator)
         else:
-            factor = sympy.Float(coefficient)
+            factor = sympy.Float(coefficient) if isinstance(coefficient, str) else coefficient
         total += factor * term(factors, dictionary.columns)
     return total
 

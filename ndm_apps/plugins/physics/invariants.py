@@ -6,7 +6,7 @@ no part in finding it, judges it. Nothing here knows the equations of the system
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import final
@@ -20,12 +20,14 @@ from ndm_apps.plugins.physics.dictionary import Formula
 from ndm_apps.plugins.physics.kinds import Kinds, kinds
 from ndm_apps.plugins.physics.laws import Law, finished, judged
 from ndm_apps.plugins.physics.level import EXACT_NOISE, NOISY, Level
+from ndm_apps.plugins.physics.lines import DEGREE, eliminated
 from ndm_apps.plugins.physics.noise import estimate_noise
 from ndm_apps.plugins.physics.scan import families
 from ndm_apps.plugins.physics.schema import FEWEST_TRAJECTORIES, SpectralSettings
-from ndm_apps.plugins.physics.search import PROBES, Spectrum
-from ndm_apps.plugins.physics.stages import Stages
-from ndm_apps.plugins.physics.tiers import Allowed, Tier, stages, vocabulary
+from ndm_apps.plugins.physics.search import CANDIDATES, PROBES, Found, Spectrum
+from ndm_apps.plugins.physics.shorten import shortened
+from ndm_apps.plugins.physics.stages import Shares, Stages
+from ndm_apps.plugins.physics.tiers import SIMPLE, Allowed, Tier, stages, steady, vocabulary
 from ndm_apps.plugins.physics.trajectories import Trajectories
 
 Array = NDArray[np.float64]
@@ -50,6 +52,13 @@ class Split:
     def judges(self) -> NDArray[np.intp]:
         """Those that judge: with too few to split, all, each in turn."""
         return self.judging if len(self.judging) else self.fitting
+
+    def of(self, data: Trajectories) -> Shares:
+        """Divide trajectories."""
+        pooled = data.take(np.unique(np.concatenate([self.fitting, self.choosing])))
+        if len(self.judging) == 0:
+            return Shares(data.take(self.fitting), None, pooled, None)
+        return Shares(data.take(self.fitting), data.take(self.choosing), pooled, data.take(self.judging))
 
 
 def split(trajectories: int, held_out: float, rng: np.random.Generator) -> Split:
@@ -92,6 +101,8 @@ class Discovery:
         Which trajectories fitted, chose and judged.
     columns
         Numbers of the columns that change.
+    window
+        In noise, samples in a window that are averaged; 1 if they are not.
     notes
         What cannot be known from these data, or was not done, in sentences.
     """
@@ -108,6 +119,7 @@ class Discovery:
     nearest: tuple[Formula, Assessment] | None
     parts: Split
     columns: NDArray[np.intp]
+    window: int
     notes: tuple[str, ...]
 
 
@@ -154,22 +166,6 @@ def find_invariants(
     for column, error in (known_noise or {}).items():
         noise[data.state.index(column)] = error
     relative = np.where(moving, noise / spreads, 0.0)
-    levels = [Level(EXACT_NOISE * spreads, spreads, True, len(data.values), settings)]
-    if float(np.median(relative[moving])) > NOISY:
-        sigma = np.maximum(relative, EXACT_NOISE) * spreads
-        levels.append(Level(sigma, spreads, False, len(data.values), settings))
-    pooled = data.take(np.unique(np.concatenate([parts.fitting, parts.choosing])))
-    judging = data.take(parts.judging) if len(parts.judging) else None
-    searching = Stages(
-        fitting=data.take(parts.fitting),
-        choosing=None if judging is None else data.take(parts.choosing),
-        pooled=pooled,
-        levels=levels,
-        moving=int(moving.sum()),
-        settings=settings,
-        fractions=points.uniform(size=PROBES),
-        progress=progress,
-    )
     found_kinds = kinds(data, np.maximum(relative, EXACT_NOISE) * spreads, settings.bodies)
     words = vocabulary(
         data.state, np.flatnonzero(moving).tolist(), data.angles, found_kinds, settings.expressions, allowed
@@ -178,36 +174,103 @@ def find_invariants(
         raise InputError(
             f"methods.spectral.terms: got {settings.terms}, must be {len(words.plain)} or more for this system"
         )
-    notes, grown = [_ALONE], []
+    order = stages(words, settings.degree, settings.terms, special=settings.special)
+    scans = families(words, data.values) if settings.special else []
+    # Each dictionary is searched for laws, constraints and what grows, and once more for each law.
+    tried = CANDIDATES * (sum(map(len, order)) + len(scans) + DEGREE) * (2 + len(spreads))
+    levels = [Level(EXACT_NOISE * spreads, spreads, True, len(data.values), settings, tried)]
+    if float(np.median(relative[moving])) > NOISY:
+        levels.append(
+            Level(np.maximum(relative, EXACT_NOISE) * spreads, spreads, False, len(data.values), settings, tried)
+        )
+    searching = Stages(
+        data=data,
+        divide=parts.of,
+        levels=levels,
+        moving=int(moving.sum()),
+        settings=settings,
+        fractions=points.uniform(size=PROBES),
+        progress=progress,
+    )
+    notes = [_ALONE]
     if len(data) > 1:
-        scans = families(words, pooled.values) if settings.special else []
-        order = stages(words, settings.degree, settings.terms, special=settings.special)
         notes = [*searching.run(order, scans), *_notes(parts, searching.sigma / spreads, moving, len(searching.levels))]
-        if settings.rates:
-            grown = searching.rates([tier for stage in order for tier in stage if tier.name in ("poly1", "poly2")])
 
-    probes = (judging or pooled).values
+    probes = (searching.averages.judging or searching.averages.pooled).values
     probes = probes[points.choice(len(probes), min(PROBES, len(probes)), replace=False)]
-    laws, rejected = judged(searching.found, pooled, judging, settings.bootstrap, bootstrap, probes)
-    growing = [finished(one, pooled, judging, [], settings.bootstrap, bootstrap) for one in grown]
+    laws, rejected = judged(searching.found, searching.shares, settings.bootstrap, bootstrap, probes)
+    growing: list[Law] = []
+    if len(data) > 1:
+        simple = [tier for stage in order for tier in stage if tier.name in SIMPLE]
+        special = steady(words, settings.terms) if settings.special else []
+        growing = _growing(searching, [*simple, *special], laws, settings, bootstrap)
+        passed, failed = _eliminated(searching, growing, laws, settings, bootstrap, probes)
+        laws, rejected = [*laws, *passed], [*rejected, *failed]
     if len(data) > 1 and len(levels) > 1:
-        # Laws that hold exactly have told that some columns are without noise.
-        noise = np.minimum(noise, np.where(searching.sigma > NOISY * spreads, np.inf, 0.0) + searching.sigma)
+        # Laws have told that some columns have less noise, or none.
+        noise = np.minimum(noise, searching.sigma)
     return Discovery(
         laws=tuple(law for one, law in laws if one.mean == "each"),
         constraints=tuple(law for one, law in laws if one.mean == "all"),
         rejected=tuple(rejected),
         constant=constant,
-        growing=tuple(law for law in growing if not law.failures),
+        growing=tuple(growing if settings.rates else ()),
         noise=dict(zip(data.state, np.where(moving, noise / spreads, 0.0).tolist(), strict=True)),
         kinds=found_kinds,
         spectra=tuple(searching.spectra),
         tiers=tuple(searching.searched),
-        nearest=searching.nearest(judging or pooled),
+        nearest=searching.nearest(),
         parts=parts,
         columns=np.flatnonzero(moving),
+        window=1 if searching.thinned is None else searching.thinned.window,
         notes=tuple(notes),
     )
+
+
+def _room(searching: Stages, laws: Sequence[tuple[Found, Law]]) -> int:
+    return searching.moving - 1 - sum(one.mean == "each" for one, _ in laws)
+
+
+def _growing(
+    searching: Stages,
+    tiers: Sequence[Tier],
+    laws: Sequence[tuple[Found, Law]],
+    settings: SpectralSettings,
+    rng: np.random.Generator,
+) -> list[Law]:
+    """Return what grows at a constant rate, if it is asked for or may tell of more laws."""
+    room = _room(searching, laws)
+    found = []
+    if settings.rates or (laws and room > 0):
+        for one in searching.rates(tiers, room + 1):
+            own = searching.shares(one.level)
+            law = finished(shortened(one, own.pooled), own, [], settings.bootstrap, rng)
+            found += [] if law.failures else [law]
+    return found
+
+
+def _eliminated(
+    searching: Stages,
+    growing: Sequence[Law],
+    laws: Sequence[tuple[Found, Law]],
+    settings: SpectralSettings,
+    rng: np.random.Generator,
+    probes: Array,
+) -> tuple[list[tuple[Found, Law]], list[Law]]:
+    """Return the laws that remain of what grows if time is eliminated, and those that failed, as ``judged`` does."""
+    passed: list[tuple[Found, Law]] = []
+    rejected: list[Law] = []
+    lines = [str(law.expression) for law in growing]
+    for degree in range(1, DEGREE + 1):
+        known = [law for one, law in (*laws, *passed) if one.mean == "each"]
+        if not known or len(lines) < 2 or _room(searching, [*laws, *passed]) <= 0:
+            break
+        tier = eliminated(searching.data.state, lines, [str(law.expression) for law in known], degree)
+        if len(tier.dictionary) <= settings.terms:
+            found = searching.beside(tier, [law.formula for law in known])
+            new, failed = judged(found, searching.shares, settings.bootstrap, rng, probes, [*laws, *passed])
+            passed, rejected = [*passed, *new], [*rejected, *failed]
+    return passed, rejected
 
 
 def _notes(parts: Split, relative: Array, moving: NDArray[np.bool_], levels: int) -> list[str]:

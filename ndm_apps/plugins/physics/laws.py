@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import final
 
 import numpy as np
@@ -15,26 +14,20 @@ from ndm_apps.plugins.physics.assessment import Assessment, assess
 from ndm_apps.plugins.physics.background import background
 from ndm_apps.plugins.physics.canonical import canonical, combined
 from ndm_apps.plugins.physics.crossed import crossed
-from ndm_apps.plugins.physics.dictionary import Dictionary, Formula
-from ndm_apps.plugins.physics.formula import expression, normalised, printed, rational, term
+from ndm_apps.plugins.physics.dictionary import Formula
+from ndm_apps.plugins.physics.formula import expression, normalised, term
 from ndm_apps.plugins.physics.independence import novelty
 from ndm_apps.plugins.physics.leaf import Mean, Problem, Samples, centred, evaluate, sampson_weights
 from ndm_apps.plugins.physics.level import Level
+from ndm_apps.plugins.physics.neighbours import Neighbours
 from ndm_apps.plugins.physics.projected import unbiased
-from ndm_apps.plugins.physics.rounding import in_proportion, scaled
+from ndm_apps.plugins.physics.rounding import as_exact, as_likely, rounded
 from ndm_apps.plugins.physics.search import Found
 from ndm_apps.plugins.physics.shorten import shortened
-from ndm_apps.plugins.physics.trajectories import Trajectories
+from ndm_apps.plugins.physics.stages import Shares
 from ndm_apps.plugins.physics.trial import polished, spanned_by
 
 Array = NDArray[np.float64]
-
-#: A rounded formula must lie no farther from the leaves than the fitted one, by more than this part.
-ROUNDING_COST = 0.01
-#: Digits that are added to a printed formula until it is as good.
-MORE_DIGITS = 4
-#: ... or, at no noise, than this (squared, in units of EXACT_NOISE).
-ROUNDING_EXACT = 1.0
 
 
 @final
@@ -51,6 +44,8 @@ class Law:
     deviations
         Standard deviation of each fitted coefficient by its term, from a bootstrap over trajectories, with the largest
         coefficient fixed.
+    measured
+        The coefficients themselves before they were rounded, by term, at the same value of the largest.
     assessment
         Its figures on the trajectories that judge.
     failures
@@ -64,6 +59,7 @@ class Law:
     expression: sympy.Expr
     formula: Formula
     deviations: dict[str, float]
+    measured: dict[str, float]
     assessment: Assessment
     failures: tuple[str, ...]
     mean_value: float
@@ -73,8 +69,7 @@ class Law:
 
 def finished(
     one: Found,
-    pooled: Trajectories,
-    judging: Trajectories | None,
+    shares: Shares,
     others: Sequence[Formula],
     bootstrap: int,
     rng: np.random.Generator,
@@ -85,7 +80,7 @@ def finished(
     ----------
     one
         What was found.
-    pooled, judging
+    shares
         The trajectories that fit, and those that judge. Without the latter, the coefficients are judged on each
         trajectory by a fit to the others (the terms were chosen on all).
     others
@@ -97,72 +92,46 @@ def finished(
     """
     level, mean = one.level, one.mean
     dictionary = one.formula.dictionary
-    own = evaluate(dictionary, pooled, level.sigma, noisy=not level.exact)
+    own = evaluate(dictionary, shares.pooled, level.sigma, noisy=not level.exact)
     ties = np.eye(len(dictionary)) if one.ties is None else one.ties
     free = own if one.ties is None else combined(own, ties)
     start = np.linalg.pinv(ties) @ one.formula.coefficients
     fitted = polished(free, start, level.sigma, mean, exact=level.exact)
     weights = sampson_weights(free, fitted[:, None], level.sigma)
-    if not level.exact:
+    if level.exact:
+        replicates = _bootstrap(free, level, weights, mean, bootstrap, rng) @ ties.T
+    else:
         fitted, weights = unbiased(own, dictionary, ties, fitted, level, mean)
-    replicates = _bootstrap(free, level, weights, mean, bootstrap, rng) @ ties.T
+        neighbours = Neighbours(free, weights, level.sigma, mean)
+        fitted, replicates = neighbours.fit(), neighbours.bootstrap(bootstrap, rng) @ ties.T
     raw, largest = normalised(ties @ fitted, dictionary)
     replicates = replicates / replicates[:, largest : largest + 1] * raw[largest]
     deviations = np.sqrt(((replicates - raw) ** 2).mean(axis=0))
-    texts = _rounded(own, raw, replicates, deviations, dictionary, level, mean)
+    accepts = as_exact(own, raw, level, mean) if level.exact else as_likely(neighbours, ties, raw)
+    texts = rounded(dictionary, raw, replicates, accepts)
     values = np.array([float(text) for text in texts])
-    deviations = deviations * abs(values[largest])
-    if judging is not None:
-        held = evaluate(dictionary, judging, level.sigma, noisy=not level.exact)
-        behind = background(held.values, held.starts, others, level.sigma, noisy=not level.exact)
+    # As measured, in the scale of the formula as it is printed.
+    deviations, raw = deviations * abs(values[largest]), raw * abs(values[largest])
+    names = [str(term(factors, dictionary.columns)) for factors in dictionary.terms]
+    if shares.judging is not None:
+        held = evaluate(dictionary, shares.judging, level.sigma, noisy=not level.exact)
+        behind = background(held, others, level.sigma, mean, noisy=not level.exact)
         outcome, trajectories = assess(held, values, level.sigma, mean, behind), len(held.starts)
     else:
-        behind = background(own.values, own.starts, others, level.sigma, noisy=not level.exact)
+        behind = background(own, others, level.sigma, mean, noisy=not level.exact)
         numbers = np.linalg.pinv(ties) @ values
         outcome, trajectories = crossed(free, numbers, level.sigma, mean, behind), len(own.starts)
     return Law(
         expression=expression(dictionary, texts),
         formula=Formula(dictionary, values),
-        deviations={
-            str(term(factors, dictionary.columns)): float(sd)
-            for factors, sd in zip(dictionary.terms, deviations, strict=True)
-        },
+        deviations=dict(zip(names, deviations.tolist(), strict=True)),
+        measured=dict(zip(names, raw.tolist(), strict=True)),
         assessment=outcome,
         failures=tuple(level.failures(outcome, trajectories, len(values), own.size, mean)),
         mean_value=float((own.terms.features @ values).mean()),
         tier=one.tier,
         exact=level.exact,
     )
-
-
-def _rounded(
-    samples: Samples,
-    raw: Array,
-    replicates: Array,
-    deviations: Array,
-    dictionary: Dictionary,
-    level: Level,
-    mean: Mean,
-) -> list[Fraction | str]:
-    """Return coefficients rounded as far as the formula stays as good: together, else each by itself."""
-    whole = in_proportion(raw, replicates)
-    if whole is not None:
-        together = scaled(whole, [len(factors) == 2 and factors[0] == factors[1] for factors in dictionary.terms])
-        if _as_good(samples, together, raw, level, mean):
-            return list(together)
-    # Coefficients err together: digits that each could spare may be needed for the sum.
-    for more in range(MORE_DIGITS + 1):
-        texts: list[Fraction | str] = [printed(value, sd / 10**more) for value, sd in zip(raw, deviations, strict=True)]
-        if _as_good(samples, texts, raw, level, mean):
-            break
-    each = [rational(value, sd) or text for value, sd, text in zip(raw, deviations, texts, strict=True)]
-    return each if _as_good(samples, each, raw, level, mean) else texts
-
-
-def _as_good(samples: Samples, rounded: Sequence[Fraction | str], raw: Array, level: Level, mean: Mean) -> bool:
-    before = assess(samples, raw, level.sigma, mean).distance
-    after = assess(samples, np.array([float(text) for text in rounded]), level.sigma, mean).distance
-    return after <= (max(before, ROUNDING_EXACT) if level.exact else (1.0 + ROUNDING_COST) * before)
 
 
 def _bootstrap(
@@ -199,22 +168,40 @@ def independent(law: Law, level: Level, others: Sequence[Law], probes: Array) ->
 
 def judged(
     found: Sequence[Found],
-    pooled: Trajectories,
-    judging: Trajectories | None,
+    shares: Callable[[Level], Shares],
     bootstrap: int,
     rng: np.random.Generator,
     probes: Array,
+    before: Sequence[tuple[Found, Law]] = (),
 ) -> tuple[list[tuple[Found, Law]], list[Law]]:
     """Finish what was found in its simplest form; if any of that fails, as it was found if more of that passes.
+
+    Parameters
+    ----------
+    found
+        What was found, independent of what passed ``before``.
+    shares
+        The trajectories of a level.
+    bootstrap, rng
+        As in :func:`finished`.
+    probes
+        Samples at which gradients are compared.
+    before
+        Laws that passed already.
 
     Returns
     -------
     The laws that pass and what they come from, and those that do not.
     """
-    simplest = [shortened(one, pooled) for one in canonical(found, pooled)]
-    laws, rejected = _each(simplest, pooled, judging, bootstrap, rng, probes)
+    simplest = []
+    for exact in (True, False):
+        own = [one for one in found if one.level.exact is exact]
+        if own:
+            pooled = shares(own[0].level).pooled
+            simplest += [shortened(one, pooled) for one in canonical(own, pooled)]
+    laws, rejected = _each(simplest, shares, bootstrap, rng, probes, before)
     if rejected:
-        others = _each(found, pooled, judging, bootstrap, rng, probes)
+        others = _each(found, shares, bootstrap, rng, probes, before)
         if len(others[0]) > len(laws):
             return others
     return laws, rejected
@@ -222,18 +209,19 @@ def judged(
 
 def _each(
     found: Sequence[Found],
-    pooled: Trajectories,
-    judging: Trajectories | None,
+    shares: Callable[[Level], Shares],
     bootstrap: int,
     rng: np.random.Generator,
     probes: Array,
+    before: Sequence[tuple[Found, Law]],
 ) -> tuple[list[tuple[Found, Law]], list[Law]]:
     laws: list[tuple[Found, Law]] = []
     rejected: list[Law] = []
     for one in found:
-        others = [other.formula for _, other in laws if not one.level.exact]
-        law = finished(one, pooled, judging, others, bootstrap, rng)
-        law = independent(law, one.level, [other for _, other in laws], probes)
+        known = [other for _, other in (*before, *laws)]
+        behind = [] if one.level.exact else [other.formula for other in known]
+        law = finished(one, shares(one.level), behind, bootstrap, rng)
+        law = independent(law, one.level, known, probes)
         if law.failures:
             rejected.append(law)
         else:

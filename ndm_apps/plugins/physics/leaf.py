@@ -23,6 +23,7 @@ from typing import Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
+from ndm_apps.engine.slow import least_change
 from ndm_apps.plugins.physics.dictionary import Dictionary, Evaluated
 from ndm_apps.plugins.physics.trajectories import Trajectories
 
@@ -30,8 +31,6 @@ Array = NDArray[np.float64]
 #: What is taken off: the mean of each trajectory, of all data, or a line in time along each trajectory.
 Mean = Literal["each", "all", "line"]
 
-#: Directions of the dictionary with less of the gradient's variance than this are dropped.
-_DEGENERATE = 1e-11
 #: Samples near a critical point of H count as if its squared gradient were this part of the median at least.
 LEAST_GRADIENT = 0.05
 #: Fewest samples of a trajectory that are of use.
@@ -136,7 +135,7 @@ def centred(samples: Samples, values: Array, weights: Array, mean: Mean) -> Arra
     weights = weights[:, None]
     if mean == "all":
         return values - (weights * values).sum(axis=0) / weights.sum()
-    total = samples.sums(weights)
+    total = np.maximum(samples.sums(weights), np.finfo(float).tiny)
     rest = values - samples.spread(samples.sums(weights * values) / total)
     if mean == "each":
         return rest
@@ -167,15 +166,7 @@ class Problem:
 
     def solve(self) -> tuple[Array, Array]:
         """Return the eigenvalues, ascending, and the vectors as columns (v'Nv = 1)."""
-        scale = 1.0 / np.sqrt(np.maximum(np.diag(self.metric), np.finfo(float).tiny))
-        spread, turn = np.linalg.eigh(scale[:, None] * self.metric * scale)
-        kept = spread > _DEGENERATE * spread[-1]
-        basis = scale[:, None] * turn[:, kept] / np.sqrt(spread[kept])
-        root = self.root @ basis
-        if root.shape[0] < root.shape[1]:
-            root = np.concatenate([root, np.zeros((root.shape[1] - root.shape[0], root.shape[1]))])
-        _, singular, vectors = np.linalg.svd(root, full_matrices=False)
-        return singular[::-1] ** 2, basis @ vectors[::-1].T
+        return least_change(self.root, self.metric)
 
 
 def problem(samples: Samples, sigma: Array, weights: Array, mean: Mean, *, exact: bool = True) -> Problem:

@@ -12,6 +12,7 @@ from typing import Any
 from ndm_apps.errors import InputError
 from ndm_apps.files import write_text
 from ndm_apps.plugins.base import Picture
+from ndm_apps.plugins.physics.formula import as_measured
 
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -60,8 +61,12 @@ def _law(law: Mapping[str, Any]) -> str:
     text = f"<p><code>{escape(law['expression'])}</code> {escape('; '.join(facts))}</p>"
     deviations = law.get("coefficients_sd") or {}
     units = (law.get("units") or {}).get("coefficients") or {}
-    rows = [[term, f"{sd:.2g}", units.get(term)] for term, sd in deviations.items()]
-    return text + (_table(["term", "standard deviation of its coefficient", "its unit"], rows) if rows else "")
+    measured = law.get("coefficients") or {}
+    rows = [
+        [term, as_measured(measured.get(term), sd), f"{sd:.2g}", units.get(term)] for term, sd in deviations.items()
+    ]
+    heads = ["term", "coefficient as measured", "its standard deviation", "its unit"]
+    return text + (_table(heads, rows) if rows else "")
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

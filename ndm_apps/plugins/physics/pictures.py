@@ -18,6 +18,8 @@ SHOWN_EIGENVALUES = 40
 SHOWN_LAWS = 4
 #: Points drawn of each trajectory.
 SHOWN_POINTS = 150
+#: Level sets drawn of a law, and points along each side of the grid they are found on.
+SHOWN_LEVELS, GRID = 9, 120
 
 
 def spectrum(found: Discovery) -> Picture | None:
@@ -80,6 +82,57 @@ def portrait(found: Discovery, data: Trajectories) -> Picture | None:
     )
 
 
+def levels(found: Discovery, data: Trajectories) -> Picture | None:
+    """Draw level sets of laws, in the plane of the two columns that change each most; None if none has two columns.
+
+    All other columns are held at their medians.
+    """
+    planes = [(formula, text, _plane(formula, data)) for formula, text in _shown(found)] if found.laws else []
+    drawn = [(formula, text, plane) for formula, text, plane in planes if plane is not None]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(4.6 * min(len(drawn), 2), 3.7 * ((len(drawn) + 1) // 2)), layout="constrained")
+    panels = figure.subplots((len(drawn) + 1) // 2, min(len(drawn), 2), squeeze=False).ravel()
+    for axes in panels[len(drawn) :]:
+        axes.set_visible(False)
+    for axes, (formula, text, plane) in zip(panels, drawn, strict=False):
+        sides = [np.linspace(*np.quantile(data.values[:, n], (0.01, 0.99)), GRID) for n in plane]
+        points = np.tile(np.median(data.values, axis=0), (GRID, GRID, 1))
+        points[..., plane[0]], points[..., plane[1]] = np.meshgrid(*sides)
+        surface = np.ma.masked_invalid(formula(points))
+        # Levels that fill the picture evenly, whatever the law does at its poles.
+        lines = np.unique(np.quantile(surface.compressed(), np.linspace(0.04, 0.96, SHOWN_LEVELS)))
+        drawing = axes.contour(*sides, surface, levels=lines, cmap="viridis", linewidths=1.0)
+        axes.clabel(drawing, fontsize=6, fmt="%.3g")
+        if len(_columns(formula)) == 2:
+            thin = max(1, len(data.values) // SHOWN_POINTS // SHOWN_LEVELS)
+            axes.plot(*data.values[::thin, plane].T, ".", color="0.6", markersize=1.5, zorder=0)
+            axes.set_xlim(sides[0][0], sides[0][-1])
+            axes.set_ylim(sides[1][0], sides[1][-1])
+        axes.set_xlabel(data.state[plane[0]])
+        axes.set_ylabel(data.state[plane[1]])
+        axes.set_title(_short(text), fontsize="small")
+    words = "Level sets of what was found: motion stays on them."
+    if any(len(_columns(formula)) == 2 for formula, _, _ in drawn):
+        words += " Points are held-out samples."
+    if any(len(_columns(formula)) > 2 for formula, _, _ in drawn):
+        words += " Of laws with more than two columns, a plane through the medians of the others."
+    return Picture(figure, words)
+
+
+def _columns(formula: Formula) -> list[int]:
+    return sorted({column for atom in formula.dictionary.atoms for column in atom.columns})
+
+
+def _plane(formula: Formula, data: Trajectories) -> list[int] | None:
+    """Return the two columns that a function changes most with; None if it has one."""
+    columns = _columns(formula)
+    gradient = formula.gradient(data.values) * data.values.std(axis=0)
+    size = np.nanmedian(np.abs(np.where(np.isfinite(gradient), gradient, np.nan)), axis=0)
+    most = sorted(sorted(columns, key=lambda n: -float(size[n]))[:2])
+    return most if len(most) == 2 else None
+
+
 def drift(found: Discovery, data: Trajectories) -> Picture | None:
     """Draw how each law, or else the least changing function, strays along trajectories; None without any function."""
     rows = _shown(found)
@@ -93,13 +146,17 @@ def drift(found: Discovery, data: Trajectories) -> Picture | None:
         scale = max(float(means.std()), np.finfo(float).tiny)
         for (time, _), level, mean in zip(data.each(), levels, means.tolist(), strict=True):
             axes.plot(time[::thin], (level[::thin] - mean) / scale, linewidth=0.8)
-        axes.set_title(name if len(name) < 90 else name[:87] + "...")
+        axes.set_title(_short(name, 90))
     axes.set_xlabel("time")
     figure.supylabel("value less its mean / spread between trajectories", fontsize="small")
     return Picture(
         figure,
         "What was found, along trajectories that took no part in finding it: a conserved quantity stays at zero.",
     )
+
+
+def _short(text: str, most: int = 52) -> str:
+    return text if len(text) < most else text[: most - 3] + "..."
 
 
 def _shown(found: Discovery) -> list[tuple[Formula, str]]:

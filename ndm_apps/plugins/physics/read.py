@@ -11,14 +11,16 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from ndm_apps.datasets.motion import load_motion
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Dataset
 from ndm_apps.plugins.physics import columns as find
+from ndm_apps.plugins.physics.angles import in_radians
 from ndm_apps.plugins.physics.columns import Column
 from ndm_apps.plugins.physics.source import MOST_COLUMNS, Columns, Recording
 from ndm_apps.plugins.physics.table import Table, read_table, shown
 from ndm_apps.plugins.physics.trajectories import Trajectories
-from ndm_apps.plugins.physics.units import Unit, allows, angle_factor, parse_unit
+from ndm_apps.plugins.physics.units import Unit, allows, parse_unit
 from ndm_apps.plugins.physics.velocities import derived
 from ndm_apps.wording import listed, short
 
@@ -34,8 +36,6 @@ FEWEST_ROWS = 10
 LARGEST, SMALLEST = 1e100, 1e-100
 #: A table without a column of trajectories is one of several only if these have so many samples on average.
 _AVERAGE_LENGTH = 5
-#: A column is an angle if its jumps come within this part of a period to one.
-_NEAR_PERIOD = 0.25
 
 
 @final
@@ -107,15 +107,22 @@ class Measured:
 
 
 def read(recording: Recording) -> Measured:
-    """Read a file of measured trajectories.
+    """Read a file of measured trajectories, or a table that is known by name.
 
     Raises
     ------
     InputError
         The file cannot be read, or its columns are not what the recording says; in one line.
     """
-    path = Path(recording.file)
-    return measured(read_table(path), recording, shown(path), path.stem)
+    if recording.table is None:
+        path = Path(str(recording.file))
+        return measured(read_table(path), recording, shown(path), path.stem)
+    motion = load_motion(recording.table)
+    known = recording.model_copy(
+        update={"angles": motion.angles if recording.angles is None else recording.angles,
+                "units": motion.units | recording.units}
+    )  # fmt: skip
+    return measured(Table(motion.frame, {}), known, motion.source, recording.table)
 
 
 def measured(table: Table, wanted: Columns, where: str, name: str) -> Measured:
@@ -184,7 +191,7 @@ def _measured(table: Table, wanted: Columns, where: str, name: str) -> Measured:
     times, values, codes = times[kept], values[kept], codes[kept]
     times, values, codes = _long_enough(times, values, codes, notes)
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    state, values, angles = _angles(state, values, starts, wanted, notes)
+    state, values, angles = in_radians(state, values, starts, wanted, notes)
     _check_ranges(state, values)
     data = Trajectories(tuple(one.symbol for one in state), angles, times, values, starts)
     named = [labels[code] for code in codes[starts]]
@@ -236,49 +243,6 @@ def _long_enough(
     if kept.sum() < FEWEST_ROWS:
         raise InputError(f"{int(kept.sum())} usable rows, must be {FEWEST_ROWS} or more")
     return times[kept], values[kept], codes[kept]
-
-
-def _angles(
-    state: Sequence[Column], values: Array, starts: NDArray[np.intp], wanted: Columns, notes: list[str]
-) -> tuple[list[Column], Array, frozenset[str]]:
-    """Bring angles to radians in (-pi, pi]: those declared, or else those that jump by a turn or have such a unit."""
-    declared = None if wanted.angles is None else {find.named(a, state, "angle").symbol for a in wanted.angles}
-    columns, angles, values = list(state), set(), values.copy()
-    for n, one in enumerate(state):
-        per_unit = None if one.unit is None else angle_factor(one.unit)
-        jump = _turn_of_jumps(values[:, n], starts)
-        if declared is None:
-            is_angle = per_unit is not None or jump is not None
-            if is_angle:
-                why = f"its unit is {one.unit}" if per_unit is not None else f"it jumps by {jump:.4g}"
-                notes.append(
-                    f"{one.symbol} is taken for an angle, because {why} (name the angles, or none, if it is not)."
-                )
-        else:
-            is_angle = one.symbol in declared
-        if not is_angle:
-            continue
-        if one.unit is not None and not parse_unit(one.unit).is_dimensionless:
-            raise InputError(f"column {short(one.header)}: an angle in {one.unit}, must be in rad or deg")
-        factor = per_unit or (np.pi / 180 if jump == 360 else 1.0)
-        if factor != 1.0:
-            notes.append(f"{one.symbol} was brought to radians.")
-        error = None if one.error is None else one.error * factor
-        columns[n] = Column(one.header, one.symbol, "rad", error, factor)
-        values[:, n] = np.pi - np.mod(np.pi - values[:, n] * factor, 2 * np.pi)
-        angles.add(one.symbol)
-    return columns, values, frozenset(angles)
-
-
-def _turn_of_jumps(values: Array, starts: NDArray[np.intp]) -> float | None:
-    """Return the period of a column that jumps by 2 pi or 360 and is otherwise smooth; None if it does not."""
-    steps = np.abs(np.delete(np.diff(values), starts[1:] - 1))
-    reach = float(np.ptp(values))
-    for turn in (2 * np.pi, 360.0):
-        jumps = steps > (1 - _NEAR_PERIOD) * turn
-        if reach <= 1.001 * turn and jumps.any() and (steps[~jumps] < _NEAR_PERIOD * turn).all():
-            return turn
-    return None
 
 
 def _check_ranges(state: Sequence[Column], values: Array) -> None:

@@ -56,6 +56,7 @@ def _invariant(law: Law, kinds: Kinds, clean: Trajectories | None) -> dict[str, 
         "latex": sympy.latex(law.expression),
         "drift": law.assessment.drift,
         "drift_without_noise": None if clean is None else drift(law.formula(clean.values), clean.starts),
+        "coefficients": law.measured,
         "coefficients_sd": law.deviations,
     }
 
@@ -65,6 +66,7 @@ def _constraint(law: Law) -> dict[str, Any]:
         "expression": str(law.expression),
         "latex": sympy.latex(law.expression),
         "value": law.mean_value,
+        "coefficients": law.measured,
         "coefficients_sd": law.deviations,
     }
 
@@ -83,6 +85,7 @@ def _evidence(found: Discovery) -> dict[str, Any]:
         "dictionaries": [
             {"name": tier.name, "words": tier.words, "terms": len(tier.dictionary)} for tier in found.tiers
         ],
+        "samples_averaged": found.window,
         "trajectories": {name: len(part) for name, part in vars(found.parts).items()},
         "spectra": [_spectrum(one) for one in found.spectra],
         "tests": [_test(law) for law in (*found.laws, *found.constraints)],

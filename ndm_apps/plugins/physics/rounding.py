@@ -1,23 +1,115 @@
-"""Rounds the coefficients of a formula together: to small integers in proportion, if chance would not do as well."""
+"""Rounds the coefficients of a formula: to small integers in proportion, or to numbers with a name, if data warrant it.
+
+What is rounded has to be near what was measured, nearer than chance would bring it, and, all coefficients together, as
+good a fit.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
-from ndm_apps.plugins.physics.formula import COINCIDENCE, FINEST, WITHIN
+from ndm_apps.plugins.physics.assessment import assess
+from ndm_apps.plugins.physics.constants import constant
+from ndm_apps.plugins.physics.dictionary import Dictionary
+from ndm_apps.plugins.physics.formula import COINCIDENCE, FINEST, WITHIN, Coefficient, printed, rational
+from ndm_apps.plugins.physics.leaf import Mean, Samples
+from ndm_apps.plugins.physics.level import Level
+from ndm_apps.plugins.physics.neighbours import Neighbours
+from ndm_apps.plugins.physics.simplicity import is_square
 
 Array = NDArray[np.float64]
 
 #: Largest common denominator that is tried.
 DENOMINATORS = 120
+#: Rounded coefficients fit worse than those measured: as chance lets true ones do more often than this.
+WORSE = 0.01
+#: At no noise, the mean squared leaf distance of a rounded formula, in units of EXACT_NOISE, or that before.
+WORSE_EXACT = 1.0
+#: A fraction is written in less than this part of the bits of the decimal.
+SHORTER = 0.5
+#: Digits that are added to a printed formula until it fits.
+MORE_DIGITS = 4
 
 
-def in_proportion(values: Array, replicates: Array) -> list[Fraction] | None:
+#: Whether coefficients fit the data.
+Accepts = Callable[[Sequence[Coefficient]], bool]
+
+
+def as_likely(neighbours: Neighbours, ties: Array, raw: Array) -> Accepts:
+    """Return what tells whether coefficients lose no more likelihood to those fitted than true ones do by chance.
+
+    Parameters
+    ----------
+    neighbours
+        What the coefficients were fitted by.
+    ties
+        The combinations of terms that were fitted, ``(terms, combinations)``.
+    raw
+        The coefficients of the terms.
+    """
+    inverse = np.linalg.pinv(ties)
+    most = float(chi2.isf(WORSE, max(ties.shape[1] - 1, 1)))
+    return lambda found: neighbours.loss(inverse @ _numbers(found), inverse @ raw) <= most
+
+
+def as_exact(samples: Samples, raw: Array, level: Level, mean: Mean) -> Accepts:
+    """Return what tells whether coefficients do as well as those fitted, or to EXACT_NOISE, at no noise."""
+    most = max(assess(samples, raw, level.sigma, mean).distance, WORSE_EXACT)
+    return lambda found: assess(samples, _numbers(found), level.sigma, mean).distance <= most
+
+
+def _numbers(coefficients: Sequence[Coefficient]) -> Array:
+    return np.array([float(value) for value in coefficients])
+
+
+def rounded(dictionary: Dictionary, raw: Array, replicates: Array, accepts: Accepts) -> list[Coefficient]:
+    """Return coefficients rounded as far as they fit: in proportion, else each by itself, else as decimals.
+
+    Parameters
+    ----------
+    dictionary
+        The terms.
+    raw
+        The coefficients that fit best.
+    replicates
+        The same from resampled data, at the same value of the largest, ``(replicates, coefficients)``.
+    accepts
+        Tells what fits: :func:`as_likely` or :func:`as_exact`.
+    """
+    squares = [is_square(factors) for factors in dictionary.terms]
+    whole = in_proportion(raw, replicates, accepts)
+    if whole is not None:
+        return list(scaled(whole, squares))
+    deviations = np.sqrt(((replicates - raw) ** 2).mean(axis=0))
+    # Coefficients err together: digits that each could spare may be needed for the sum.
+    for more in range(MORE_DIGITS + 1):
+        texts: list[Coefficient] = [
+            printed(value, sd / 10**more) for value, sd in zip(raw.tolist(), deviations.tolist(), strict=True)
+        ]
+        if accepts(texts):
+            break
+    measured = len({round(abs(value), 12) for value in raw.tolist()}) - 1
+    each = [
+        _fraction(value, sd, text) or constant(value, sd, max(measured, 1)) or text
+        for value, sd, text in zip(raw.tolist(), deviations.tolist(), texts, strict=True)
+    ]
+    return each if accepts(each) else texts
+
+
+def _fraction(value: float, deviation: float, text: Coefficient) -> Fraction | None:
+    """Return the fraction that a coefficient is, if it is far shorter to write than the decimal."""
+    found = rational(value, deviation)
+    digits = sum(character.isdigit() for character in str(text).lstrip("-0."))
+    return found if found and height([found], [False]) < SHORTER * digits * math.log2(10.0) else None
+
+
+def in_proportion(values: Array, replicates: Array, accepts: Accepts = lambda found: True) -> list[Fraction] | None:
     r"""Return the coefficients that values stand for, as integers in lowest terms, as far as their errors can tell.
 
     All are measured by one of them, and brought to the least common denominator Q with which every one is an integer
@@ -36,6 +128,8 @@ def in_proportion(values: Array, replicates: Array) -> list[Fraction] | None:
         Coefficients, none of them 0.
     replicates
         The same from resampled data, each up to a factor, ``(replicates, coefficients)``.
+    accepts
+        Whether integers fit the data: those that do not are passed over.
 
     Returns
     -------
@@ -53,7 +147,7 @@ def in_proportion(values: Array, replicates: Array) -> list[Fraction] | None:
     """
     found: list[list[int]] = []
     for unit in range(len(values)):
-        whole = _integers(values, replicates, unit)
+        whole = _integers(values, replicates, unit, accepts)
         if whole is not None:
             found.append(whole)
     if not found:
@@ -62,7 +156,7 @@ def in_proportion(values: Array, replicates: Array) -> list[Fraction] | None:
     return [Fraction(value) for value in best]
 
 
-def _integers(values: Array, replicates: Array, unit: int) -> list[int] | None:
+def _integers(values: Array, replicates: Array, unit: int, accepts: Accepts) -> list[int] | None:
     if values[unit] == 0.0 or (replicates[:, unit] == 0.0).any():
         return None
     ratios = values / values[unit]
@@ -78,7 +172,9 @@ def _integers(values: Array, replicates: Array, unit: int) -> list[int] | None:
         if (whole != 0).all() and (np.abs(ratios * denominator - whole) <= half * denominator)[others].all():
             common = math.gcd(denominator, *np.abs(whole).astype(int).tolist())
             sign = int(np.sign(values[unit]))
-            return [sign * int(value) // common for value in whole]
+            integers = [sign * int(value) // common for value in whole]
+            if accepts([Fraction(value) for value in integers]):
+                return integers
     return None
 
 

@@ -57,6 +57,10 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
         values = result_values(found, clean.take(found.parts.judges))
     else:
         values = described(found, measured)
+    if settings.second_opinion:
+        from ndm_apps.plugins.physics.chart.report import add_opinion
+
+        values = add_opinion(values, found, data, search, context.progress)
     truth = None if task.truth is None else task.truth.n_conserved
     values["n_conserved_true"] = truth
     values["correct"] = None if truth is None else len(found.laws) == truth
@@ -64,7 +68,8 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
     if task.system is not None and task.truth is not None and len(task.truth.invariants) >= task.truth.n_conserved:
         formulas = [law.expression for law in found.laws]
         deviations = [law.deviations for law in found.laws]
-        values["score"] = score(formulas, deviations, task.truth, task.system, clean, compare)
+        measured_values = [law.measured for law in found.laws]
+        values["score"] = score(formulas, deviations, task.truth, task.system, clean, compare, measured_values)
     shown = data.take(found.parts.judges)
     # What stays of the run: the formulas, and the coefficients behind them.
     kept = [{"expression": str(law.expression), "coefficients": law.formula.coefficients} for law in found.laws]
@@ -72,6 +77,7 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
     drawn = {
         "spectrum": pictures.spectrum(found),
         "portrait": pictures.portrait(found, shown),
+        "levels": pictures.levels(found, shown),
         "drift": pictures.drift(found, shown),
     }
     return Result(

@@ -230,6 +230,9 @@ class SpectralSettings(Settings):
         what is new to a smaller part may be a known law with a little of another function.
     bootstrap
         Resamplings of the trajectories for the standard deviations of coefficients.
+    second_opinion
+        Let an invertible chart look for laws that no dictionary has (about 20 s for each one looked for): the verdict
+        and ``evidence.second_opinion`` tell how many it sees.
     """
 
     degree: Annotated[int, Field(ge=1, le=8)] = 4
@@ -246,6 +249,7 @@ class SpectralSettings(Settings):
     f_statistic: Annotated[float, Field(gt=1.0, le=1e6)] = 10.0
     independence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
     bootstrap: Annotated[int, Field(ge=10, le=10_000)] = 50
+    second_opinion: bool = False
 
 
 def _check_names(state: Sequence[str], parameters: Iterable[str], draw: Iterable[str]) -> None:

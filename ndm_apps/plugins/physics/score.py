@@ -52,6 +52,7 @@ def score(
     system: System,
     clean: Trajectories,
     rng: np.random.Generator,
+    measured: Sequence[Mapping[str, float]] = (),
 ) -> dict[str, Any]:
     """Compare found laws with the truth.
 
@@ -67,6 +68,8 @@ def score(
         Trajectories without noise.
     rng
         Draws the points at which formulas are compared in many digits.
+    measured
+        For each formula, its coefficients before they were rounded.
 
     Returns
     -------
@@ -90,7 +93,10 @@ def score(
             that is exactly conserved; ``compared``, how many coefficients were, and how many of these are
             ``within_1_percent`` and ``within_2_sd`` of it. The largest coefficient of a formula sets its scale and
             does not count; the error of a term that should not be there is taken relative to it. A formula whose
-            terms hold no exact law adds to ``without_exact_form``.
+            terms hold no exact law adds to ``without_exact_form``. A rounded coefficient may be exact whatever its
+            standard deviation; what that is worth, the coefficients before they were rounded tell: of so many
+            ``measured``, each with a standard deviation and equal ones counted once, these are
+            ``measured_within_2_sd``.
         ``sines``
             For each found formula, the part of its gradient outside the span of the true ones'.
     """
@@ -118,7 +124,8 @@ def score(
         "spurious": len(found) - len(covered),
         "textbook": equal.count("textbook") / count if count else None,
         "combinations": (len(equal) - equal.count("")) / count if count else None,
-        "coefficients": _coefficients(found, deviations, symbols, clean),
+        "coefficients": _coefficients(found, deviations, symbols, clean)
+        | _measured(found, measured, deviations, symbols, clean),
         "sines": sines,
     }
 
@@ -155,8 +162,7 @@ def _coefficients(
     errors: list[float] = []
     inside = without = 0
     for formula, spread in zip(found, deviations, strict=True):
-        pieces = [piece.as_coeff_Mul() for piece in sympy.Add.make_args(formula) if piece.free_symbols]
-        terms, values = [term for _, term in pieces], np.array([float(value) for value, _ in pieces])
+        terms, values = _parts(formula, symbols)
         sd = np.array([spread.get(str(term), 0.0) for term in terms])
         exact = nearest_exact(terms, values, sd, symbols, clean)
         if exact is None:
@@ -175,6 +181,33 @@ def _coefficients(
         "within_2_sd": inside,
         "without_exact_form": without,
     }
+
+
+def _measured(
+    found: Sequence[sympy.Expr],
+    measured: Sequence[Mapping[str, float]],
+    deviations: Sequence[Mapping[str, float]],
+    symbols: Sequence[sympy.Symbol],
+    clean: Trajectories,
+) -> dict[str, int]:
+    inside: list[bool] = []
+    for formula, values, spread in zip(found, measured, deviations, strict=False):
+        terms, _ = _parts(formula, symbols)
+        if not values.keys() >= set(map(str, terms)):
+            continue  # a term with a number in it, such as log(x**2 + y**2)/2
+        raw = np.array([values[str(term)] for term in terms])
+        sd = np.array([spread[str(term)] for term in terms])
+        exact = nearest_exact(terms, raw, sd, symbols, clean)
+        if exact is not None:
+            numbers = zip(np.abs(raw).round(12).tolist(), sd.tolist(), np.abs(raw - exact).tolist(), strict=True)
+            inside += {value: error <= 2.0 * own for value, own, error in numbers if own > 0.0}.values()
+    return {"measured": len(inside), "measured_within_2_sd": sum(inside)}
+
+
+def _parts(formula: sympy.Expr, symbols: Sequence[sympy.Symbol]) -> tuple[list[sympy.Expr], Array]:
+    """Return the terms of a sum without their coefficients, and these."""
+    pieces = [one.as_independent(*symbols, as_Add=False) for one in sympy.Add.make_args(formula) if one.free_symbols]
+    return [term for _, term in pieces], np.array([float(value) for value, _ in pieces])
 
 
 def nearest_exact(

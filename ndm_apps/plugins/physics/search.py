@@ -13,13 +13,17 @@ from ndm_apps.plugins.physics.dictionary import Formula
 from ndm_apps.plugins.physics.independence import new_directions
 from ndm_apps.plugins.physics.leaf import Mean, Problem, Samples, problem, sampson_weights
 from ndm_apps.plugins.physics.level import Level
-from ndm_apps.plugins.physics.sparse import shortest, sparse_vectors, supports
+from ndm_apps.plugins.physics.sparse import LEVERAGES, SIZES, shortest, sparse_vectors, supports
 from ndm_apps.plugins.physics.trial import Grounds, Passing, Trial, gradients_at, spanned_by
 
 Array = NDArray[np.float64]
 
 #: Times the weights of samples are adapted to the functions they find.
 REWEIGHTED = 2
+#: Of what is independent of known laws, so many directions are starts of the search for sparse vectors.
+DIRECTIONS = 4
+#: Formulas that are tried, at most, each time a dictionary is searched.
+CANDIDATES = (DIRECTIONS + LEVERAGES) * len(SIZES)
 #: Samples at which gradients are compared.
 PROBES = 300
 
@@ -115,9 +119,9 @@ class Search:
         if directions.shape[1] == 0:
             return None
         scale = grounds.fitting.terms.features.std(axis=0)
-        held = [one.knowing(known, level) for one in self.held]
+        held = [one.knowing(known, level, self.mean) for one in self.held]
         trial = Trial(grounds, held, level, self.mean, self.whole, known, spanned)
-        candidates = sparse_vectors(scale[:, None] * self.space, directions, level.floor)
+        candidates = sparse_vectors(scale[:, None] * self.space, directions[:, :DIRECTIONS], level.floor)
         passing = _first_passing(trial, candidates, expired)
         if passing is None:
             return None

@@ -1,4 +1,4 @@
-"""Leaves out the terms of a noisy law that only few trajectories ask for: they absorb what noise does to the others."""
+"""Shortens a noisy law: without the terms that only absorb noise, and with one number for equal coefficients."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndm_apps.plugins.physics.assessment import residuals
+from ndm_apps.plugins.physics.canonical import combined
 from ndm_apps.plugins.physics.crossed import crossed
 from ndm_apps.plugins.physics.dictionary import Formula
 from ndm_apps.plugins.physics.leaf import Samples, evaluate, problem, sampson_weights
 from ndm_apps.plugins.physics.level import Level
 from ndm_apps.plugins.physics.search import Found
+from ndm_apps.plugins.physics.simplicity import fewest_sizes, ties
 from ndm_apps.plugins.physics.trajectories import Trajectories
 from ndm_apps.plugins.physics.trial import polished
 
@@ -23,7 +25,7 @@ CERTAIN = 3.0
 
 
 def shortened(one: Found, pooled: Trajectories) -> Found:
-    r"""Return a law without the terms that it does as well without.
+    r"""Return a law without the terms that it does as well without, and with equal coefficients where it does as well.
 
     The gain of a term is what it takes off the sum of squared leaf distances of each trajectory, :math:`g_i`. It is
     left out if what remains passes all tests of a law, and
@@ -33,10 +35,13 @@ def shortened(one: Found, pooled: Trajectories) -> Found:
     for n samples of m trajectories: Schwarz's criterion does not ask for it, or does so by no more than chance. A term
     of the law helps on all trajectories; one that makes up for the noise of others (of 1/r near 0) helps on few.
 
+    Which coefficients are equal in size Schwarz's criterion tells
+    (:func:`~ndm_apps.plugins.physics.simplicity.fewest_sizes`): they are one number that is fitted.
+
     Parameters
     ----------
     one
-        A law. At no noise, and where coefficients are tied, nothing is left out.
+        A law. At no noise, and where coefficients are tied already, it stays as it is.
     pooled
         The trajectories that fit and choose.
     """
@@ -62,9 +67,26 @@ def shortened(one: Found, pooled: Trajectories) -> Found:
                 break
         else:
             break
-    if len(kept) == len(dictionary):
+    if len(kept) < len(dictionary):
+        one = replace(one, formula=Formula(dictionary.of(kept), vector))
+    return _equalled(one, samples.of(kept), vector)
+
+
+def _equalled(one: Found, samples: Samples, vector: Array) -> Found:
+    if _ambiguous(samples, vector, one):
         return one
-    return replace(one, formula=Formula(dictionary.of(kept), vector))
+    level, dictionary = one.level, one.formula.dictionary
+    weights = sampson_weights(samples, vector[:, None], level.sigma)
+    free = problem(samples, level.sigma, weights, one.mean, exact=False)
+    unit, groups = fewest_sizes(dictionary, vector, free, level, samples.size)
+    equal = unit[:, None] * ties(vector, groups)
+    if equal.shape[1] == len(vector):
+        return one
+    tied = combined(samples, equal)
+    fitted = polished(tied, np.linalg.pinv(equal) @ vector, level.sigma, one.mean, exact=False)
+    if not _passes(tied, fitted, one):
+        return one
+    return replace(one, formula=Formula(dictionary, equal @ fitted), ties=equal)
 
 
 def _by_trajectory(samples: Samples, vector: Array, one: Found) -> Array:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ndm_apps.errors import FieldError
 from ndm_apps.plugins.base import Schema
 from ndm_apps.plugins.physics.units import UnitError, parse_unit
-from ndm_apps.wording import short
+from ndm_apps.wording import short, unknown
 
 #: Columns of the state: what the dictionary can take.
 MOST_COLUMNS = 32
@@ -65,17 +65,37 @@ class Columns(Schema):
 
 
 class Recording(Columns):
-    """A file of measured trajectories, CSV or Parquet.
+    """Measured trajectories: a file, CSV or Parquet, or a table that is known by name.
 
     Attributes
     ----------
     file
         Its path; a relative one starts at the file that names it.
+    table
+        A name of :data:`ndm_apps.datasets.motion.NAMES`; angles and units are those of the table unless they are given.
     """
 
-    file: Annotated[str, Field(min_length=1)]
+    file: Annotated[str, Field(min_length=1)] | None = None
+    table: str | None = None
 
     @field_validator("file")
     @classmethod
-    def _beside_the_file(cls, file: str, info: ValidationInfo) -> str:
-        return str(Path(info.context["folder"] or ".", file).resolve()) if info.context else file
+    def _beside_the_file(cls, file: str | None, info: ValidationInfo) -> str | None:
+        if file is None or not info.context:
+            return file
+        return str(Path(info.context["folder"] or ".", file).resolve())
+
+    @field_validator("table")
+    @classmethod
+    def _known(cls, table: str | None) -> str | None:
+        from ndm_apps.datasets.motion import NAMES  # numpy comes with it, which configs are checked without
+
+        if table is not None and table not in NAMES:
+            raise ValueError(unknown("table", table, NAMES))
+        return table
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Recording:
+        if (self.file is None) == (self.table is None):
+            raise ValueError("give exactly one of: file, table")
+        return self

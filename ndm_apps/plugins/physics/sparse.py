@@ -24,7 +24,9 @@ def sparse_vectors(space: Array, directions: Array, floor: float) -> list[Array]
     .. math:: \min_a \|V a\|_1 \quad\text{subject to}\quad c \cdot a = 1
 
     for c in ``directions`` and the rows of V with most leverage: a linear programme each (Spielman, Wang and Wright
-    2012).
+    2012), solved by its dual, which is smaller:
+
+    .. math:: \max_{|y|_\infty \le 1} t \quad\text{subject to}\quad V^T y = t c.
 
     Parameters
     ----------
@@ -48,16 +50,14 @@ def sparse_vectors(space: Array, directions: Array, floor: float) -> list[Array]
     starts = [triangle @ direction for direction in directions.T]
     leverage = np.linalg.norm(basis, axis=1)
     starts += [basis[row] for row in np.argsort(-leverage, kind="stable")[:LEVERAGES] if leverage[row] > 0]
-    identity = np.eye(terms)
-    bounds = np.block([[basis, -identity], [-basis, -identity]])
-    cost = np.concatenate([np.zeros(size), np.ones(terms)])
-    limits = [(None, None)] * size + [(0, None)] * terms
+    cost = np.append(np.zeros(terms), -1.0)
+    limits = [(-1, 1)] * terms + [(None, None)]
     found: list[Array] = []
     for start in starts:
-        equality = np.concatenate([start / np.linalg.norm(start), np.zeros(terms)])[None]
-        solution = linprog(cost, bounds, np.zeros(2 * terms), equality, [1.0], limits, method="highs")
+        equality = np.column_stack([basis.T, -start / np.linalg.norm(start)])
+        solution = linprog(cost, A_eq=equality, b_eq=np.zeros(size), bounds=limits, method="highs-ds")
         if solution.success:
-            vector = basis @ solution.x[:size]
+            vector = basis @ solution.eqlin.marginals
             found.append(vector / np.abs(vector).max())
     found.sort(key=lambda vector: int((np.abs(vector) > floor).sum()))
     distinct: list[Array] = []

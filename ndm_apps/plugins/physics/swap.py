@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 #: Of formulas up to this long, two terms are tried to be replaced by one.
 SHORT = 10
 #: Longer formulas are left as they are.
-LONGEST = 20
+LONGEST = 24
 #: Terms are added only if the criterion falls by so much more: functions of known laws would fit the noise.
 ADDED = 30.0
 ROUNDS = 6
@@ -38,7 +38,7 @@ def information(distance: float, terms: int, samples: int) -> float:
 
 
 def improved(support: Support, whole: Problem, samples: int) -> Support:
-    """Leave terms out, add and exchange them, for as long as Schwarz's criterion decreases.
+    """Leave terms out, exchange and add them, for as long as Schwarz's criterion decreases.
 
     Parameters
     ----------
@@ -53,12 +53,11 @@ def improved(support: Support, whole: Problem, samples: int) -> Support:
     scale = 1.0 / np.sqrt(np.maximum(np.diag(whole.metric), np.finfo(float).tiny))
     covariance, metric = scale[:, None] * covariance * scale, scale[:, None] * whole.metric * scale
     best = _criterion(support[None], covariance, metric, samples)[0]
-    for _ in range(ROUNDS):
-        if len(support) > LONGEST:
-            break
+    for _ in range(ROUNDS if len(support) <= LONGEST else 0):
+        support, best = _pruned(support, best, covariance, metric, samples)
         trials = [_neighbours(support, len(scale), fewer) for fewer in ((1, 2) if len(support) <= SHORT else (1,))]
         found, lowest = None, best
-        for group in (*trials, _fewer(support), _more(support, len(scale))):
+        for group in (*trials, _more(support, len(scale))):
             if group.size:
                 criteria = _criterion(group, covariance, metric, samples)
                 criteria = criteria + (ADDED if group.shape[1] > len(support) else 0.0)
@@ -70,6 +69,18 @@ def improved(support: Support, whole: Problem, samples: int) -> Support:
         support = np.sort(found)
         best = _criterion(support[None], covariance, metric, samples)[0]
     return support
+
+
+def _pruned(support: Support, best: float, covariance: Array, metric: Array, samples: int) -> tuple[Support, float]:
+    """Leave terms out one by one for as long as the criterion decreases."""
+    while len(support) > 1:
+        fewer = np.array([np.delete(support, n) for n in range(len(support))])
+        criteria = _criterion(fewer, covariance, metric, samples)
+        n = int(np.argmin(criteria))
+        if criteria[n] >= best - 1e-9:
+            break
+        support, best = fewer[n], criteria[n]
+    return support, best
 
 
 def _criterion(supports: NDArray[np.intp], covariance: Array, metric: Array, samples: int) -> Array:
@@ -91,12 +102,6 @@ def _neighbours(support: Support, terms: int, fewer: int) -> NDArray[np.intp]:
     kept = np.array([np.delete(support, out) for out in map(list, combinations(range(len(support)), fewer))])
     others = _others(support, terms)
     return np.concatenate([np.repeat(kept, len(others), axis=0), np.tile(others, len(kept))[:, None]], axis=1)
-
-
-def _fewer(support: Support) -> NDArray[np.intp]:
-    if len(support) < 2:
-        return np.empty((0, 0), dtype=np.intp)
-    return np.array([np.delete(support, n) for n in range(len(support))])
 
 
 def _more(support: Support, terms: int) -> NDArray[np.intp]:

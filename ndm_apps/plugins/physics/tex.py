@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ndm_apps.plugins.physics.formula import as_measured
 from ndm_apps.wording import one_line
 
 #: A formula is broken into lines of about so many characters of LaTeX.
@@ -117,8 +118,12 @@ def _law(law: Mapping[str, Any], name: str) -> str:
     deviations = law.get("coefficients_sd") or {}
     if deviations:
         coefficients = units.get("coefficients") or {}
-        rows = [(term, f"{sd:.2g}", coefficients.get(term) or "") for term, sd in deviations.items()]
-        text.append(_table(("term", "standard deviation of its coefficient", "unit"), rows))
+        measured = law.get("coefficients") or {}
+        rows = [
+            (term, as_measured(measured.get(term), sd) or "", f"{sd:.2g}", coefficients.get(term) or "")
+            for term, sd in deviations.items()
+        ]
+        text.append(_table(("term", "coefficient as measured", "its standard deviation", "unit"), rows))
     return "\n".join(text)
 
 

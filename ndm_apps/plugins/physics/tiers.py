@@ -8,12 +8,16 @@ from itertools import combinations, permutations
 from math import comb
 from typing import final
 
-from ndm_apps.plugins.physics.atoms import Atom
+from ndm_apps.plugins.physics.atoms import Atom, own_expression
 from ndm_apps.plugins.physics.dictionary import Dictionary, Term, column_atoms, products
 from ndm_apps.plugins.physics.kinds import Kinds
 
 #: Whether a function of some columns is meaningful, by its name and theirs (units decide).
 Allowed = Callable[[str, Sequence[str]], bool]
+
+
+#: The first dictionaries that tell whether anything grows at a constant rate.
+SIMPLE = ("poly1", "poly2")
 
 
 @final
@@ -92,16 +96,10 @@ def vocabulary(
         exponentials=tuple(Atom("exp", pair) for pair in permutations(positions, 2) if not named and may("exp", pair)),
         inverses=tuple(pair for pair in pairs if may("difference", pair)),
         distances=tuple(distances),
-        own=tuple(_own(text, columns) for text in expressions),
+        own=tuple(own_expression(text, columns) for text in expressions),
         positions=positions,
         momenta=momenta,
     )
-
-
-def _own(text: str, columns: Sequence[str]) -> Atom:
-    atom = Atom("expression", (), text=text, names=tuple(columns))
-    used = atom.tree.names
-    return Atom("expression", tuple(n for n, c in enumerate(columns) if c in used), text=text, names=tuple(columns))
 
 
 def tiers(words: Vocabulary, degree: int, terms: int) -> Iterator[Tier]:
@@ -199,6 +197,23 @@ def tiers(words: Vocabulary, degree: int, terms: int) -> Iterator[Tier]:
     for d in range(5, degree + 1):
         if d in poly:
             yield from tier(f"poly{d}", f"polynomials up to degree {d}", poly[d])
+
+
+def steady(words: Vocabulary, terms: int) -> list[Tier]:
+    """Return the dictionaries that are only searched for what grows at a constant rate.
+
+    If bodies push each other apart by forces that fall with the cube of their distance, positions times squares (of
+    momenta, or inverse ones of distances) do.
+    """
+    momenta = [Atom("column", (n,)) for n in words.momenta]
+    squares = [*products(momenta, 2), *((Atom("difference", pair, -2.0),) for pair in words.inverses)]
+    found = [
+        (Atom("column", (q,)), *term) for q in words.positions for term in squares if len(term) == 2 or term[0].special
+    ]
+    if not words.inverses or len(found) > terms:
+        return []
+    words_of = "a position times a square of momenta or an inverse square of a difference"
+    return [Tier("invQ3", words_of, Dictionary(words.columns, tuple(found)))]
 
 
 #: Dictionaries of one stage compete: of several forms of one law, the best is taken.

@@ -26,6 +26,10 @@ Array = NDArray[np.float64]
 POLISHED = 3
 #: A formula that misses the limit of the distance by no more than this factor is fitted with weights of its own.
 NEAR = 1.5
+#: ... and is not tested if it exceeds that in the fit by more than this.
+HOPELESS = 2.0
+#: What is constant over all data changes by the noise to second order by less than this part of that to first.
+CURVED = 0.2
 
 
 @final
@@ -37,13 +41,11 @@ class Held:
     testing: Samples
     behind: Background | None = None
 
-    def knowing(self, known: Sequence[Formula], level: Level) -> Held:
+    def knowing(self, known: Sequence[Formula], level: Level, mean: Mean) -> Held:
         """Return the same with known laws in the background; at no noise, they hide nothing."""
         if level.exact:
             return self
-        return replace(
-            self, behind=background(self.testing.values, self.testing.starts, known, level.sigma, noisy=True)
-        )  # fmt: skip
+        return replace(self, behind=background(self.testing, known, level.sigma, mean, noisy=True))
 
 
 @final
@@ -96,6 +98,19 @@ def spanned_by(known: Sequence[Formula], probes: Array, spreads: Array) -> Array
     return np.where(np.isfinite(stacked), stacked, 0.0)
 
 
+def curvature(dictionary: Dictionary, vector: Array, values: Array, sigma: Array) -> float:
+    r"""Return how much noise changes a function to second order, beside to first order (median over samples).
+
+    .. math:: \tfrac12 |\sum_j \sigma_j^2 \partial_j^2 H| \; / \; |\nabla H|_\Sigma
+    """
+    with np.errstate(all="ignore"):
+        plain = dictionary.evaluate(values)
+        second = (plain.features - dictionary.evaluate(values, sigma).features) @ vector
+        first = np.linalg.norm(plain.gradients(vector[:, None])[..., 0] * sigma, axis=1)
+        ratio = np.abs(second) / np.maximum(first, np.finfo(float).tiny)
+    return float(np.median(ratio[np.isfinite(ratio)])) if np.isfinite(ratio).any() else np.inf
+
+
 def polished(samples: Samples, vector: Array, sigma: Array, mean: Mean, *, exact: bool) -> Array:
     """Fit the coefficients again with the weights that suit this very function."""
     for _ in range(POLISHED):
@@ -127,9 +142,10 @@ class Trial:
     known: Sequence[Formula]
     spanned: Array
 
-    def fit(self, support: Support) -> Array:
-        """Return the coefficients of some terms."""
-        return self.whole.of(support).solve()[1][:, 0]
+    def fit(self, support: Support) -> tuple[Array, float]:
+        """Return the coefficients of some terms, and the squared leaf distance that they fit with."""
+        eigenvalues, vectors = self.whole.of(support).solve()
+        return vectors[:, 0], float(eigenvalues[0])
 
     def outcome(self, support: Support, vector: Array) -> Assessment:
         """Return the figures on trajectories that are left out of the fit, or of ``vector`` if there is one set."""
@@ -146,7 +162,12 @@ class Trial:
 
     def passes(self, support: Support) -> Array | None:
         """Return the importance of each term if the formula passes and is new, else None."""
-        vector = self.fit(support)
+        if not self.level.exact and len(support) > self.level.most_terms(self.mean):
+            return None
+        vector, fitted = self.fit(support)
+        # What does not even fit is not tested on other trajectories.
+        if fitted > HOPELESS * self.level.distance_limit(self.grounds.fitting.size, 0, self.grounds.fitting.size):
+            return None
         tested = self.outcome(support, vector)
         limit = self.level.distance_limit(tested.samples, len(support), self.grounds.fitting.size, tested.error)
         if tested.distance > limit:
@@ -166,11 +187,11 @@ class Trial:
             data = self.grounds.pooled
             samples = evaluate(self.grounds.dictionary.of(terms), data, self.level.sigma, noisy=not exact)
             sigma = self.level.sigma
-            vector = polished(samples, self.fit(terms), sigma, self.mean, exact=exact)
-            behind = None if exact else background(samples.values, samples.starts, self.known, sigma, noisy=True)
+            vector = polished(samples, self.fit(terms)[0], sigma, self.mean, exact=exact)
+            behind = None if exact else background(samples, self.known, sigma, self.mean, noisy=True)
             tested = crossed(samples, vector, sigma, self.mean, behind, exact=exact)
             if self._sound(terms, vector, tested, len(samples.starts)):
-                criterion = len(terms) if exact else information(tested.distance, len(terms), tested.samples)
+                criterion = len(terms) if exact else information(tested.left, len(terms), tested.samples)
                 return Passing(terms, vector, criterion)
         return None
 
@@ -182,5 +203,9 @@ class Trial:
         if self.level.failures(tested, trajectories, len(support), self.grounds.fitting.size, self.mean):
             return False
         dictionary = self.grounds.dictionary.of(support)
+        if self.mean == "all" and not self.level.exact:
+            # Near a zero of its gradient, any function is constant.
+            if curvature(dictionary, vector, self.grounds.probes, self.level.sigma) > CURVED:
+                return False
         gradient = gradients_at(dictionary, self.grounds.probes, vector[:, None], self.level.spreads)[..., 0]
         return novelty(gradient, self.spanned, typical=True) > self.level.independence

@@ -52,7 +52,7 @@ def test_predict_gives_the_law_along_a_frame_of_its_own(found):
 
 def test_report_and_tex(found, tmp_path):
     page = found.report(tmp_path / "page.html").read_text()
-    assert found.verdict in page and page.count("<img") == 3 and "http://" not in page.replace("http://www.w3.org", "")
+    assert found.verdict in page and page.count("<img") == 4 and "http://" not in page.replace("http://www.w3.org", "")
     assert r"\cos" in found.tex()
     with pytest.raises(InputError, match="cannot be written"):
         found.report("/proc/nothing/page.html")

@@ -67,6 +67,9 @@ def test_discover_tells_an_approximate_law_of_one_trajectory():
     entry = found.result["approximate"][0]
     assert entry["half_life"] == pytest.approx(np.log(2) / 0.02, rel=0.05)
     assert entry["units"]["value"] in ("m**2", "m**2/s**2")
+    assert str(found.approximate[0]) == entry["expression"] and set(entry["coefficients"]) == {"x**2", "v**2"}
+    level = found.predict(frame).iloc[:, 0]
+    assert level[:100].mean() > 2 * level[-100:].mean()  # a half-life is 35 s
     assert "Approximately conserved is" in found.verdict and found.verdict.endswith(" s.")
     assert r"\subsection*{Approximately conserved}" in found.tex() and r"$\pm$" in found.tex()
 
@@ -96,8 +99,13 @@ def test_the_measured_air_track_has_its_energy_and_a_decay():
     assert found.laws == ()
 
 
-def test_the_measured_double_pendulum_has_the_terms_of_its_energy():
+def test_the_measured_double_pendulum_has_its_energy_and_a_decay():
     entry = found_in("double_pendulum").result["approximate"][0]
-    terms = set(entry["coefficients_sd"])
-    assert terms >= {"w1**2", "w2**2", "cos(o1)", "cos(o2)", "w1*w2*cos(o1)*cos(o2)", "w1*w2*sin(o1)*sin(o2)"}
-    assert entry["half_life"] > 0
+    one, two, right, left = "w1**2", "w2**2", "w1*w2*cos(o1)*cos(o2)", "w1*w2*sin(o1)*sin(o2)"
+    assert set(entry["coefficients_sd"]) == {one, two, right, left, "cos(o1)", "cos(o2)"}
+    law = sympy.sympify(entry["expression"]).as_coefficients_dict()
+    number = {str(term): float(value) for term, value in law.items()}
+    # Both products make cos(o1 - o2), and its size follows from the others: the lengths are l1/2g, l2/2g and l1/g.
+    assert number[right] == pytest.approx(number[left], rel=0.02)
+    assert number[right] / -number["cos(o2)"] == pytest.approx(2 * number[one] / -number["cos(o1)"], rel=0.04)
+    assert 5 < entry["half_life"] < 40

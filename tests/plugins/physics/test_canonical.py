@@ -14,6 +14,8 @@ from ndm_apps.plugins.physics.rounding import in_proportion, scaled
 from ndm_apps.plugins.physics.schema import SpectralSettings
 from ndm_apps.plugins.physics.search import Found
 from ndm_apps.plugins.physics.shorten import shortened
+from ndm_apps.plugins.physics.simulate import simulate
+from ndm_apps.tasks import load_task
 
 from .systems import on_grid
 
@@ -107,6 +109,56 @@ def test_equal_coefficients_are_simpler_than_one_term_less():
     sizes = np.abs(list(shape(laws[0]).values()))
     assert set(shape(laws[0])) == {"a a", "b b", "c c"} and np.ptp(sizes) < 1e-9 * sizes[0]
     assert len(shape(laws[1])) == 2
+
+
+def simulated(name):
+    _, task = load_task(f"physics/{name}")
+    return simulate(task.system.model_copy(update={"trajectories": 15}), 0.0, 1000)
+
+
+def test_an_energy_is_kinetic_and_potential_whatever_square_of_the_momentum_is_in_it():
+    data = simulated("fput")
+    pairs = [(data.state.index(f"q{a}"), data.state.index(f"q{b}")) for a, b in ((1, 2), (1, 3), (2, 3))]
+    gaps = [(Atom("difference", pair, power),) for power in (2.0, 4.0) for pair in pairs]
+    momenta = [Atom("column", (data.state.index(f"p{n}"),)) for n in (1, 2, 3)]
+    crossed = [(momenta[0], momenta[1]), (momenta[0], momenta[2]), (momenta[1], momenta[2])]
+    less = Formula(Dictionary(data.state, (*crossed, *gaps)), np.repeat([1.0, -0.5, -0.2], 3))
+    total = found(data, {"p1": 1.0, "p2": 1.0, "p3": 1.0})
+    laws = canonical([total, Found(less, level_of(data), "each", "pairP", 0.0)], data)
+    energy = next(law.formula for law in laws if len(law.formula.dictionary) > 3)
+    assert set(energy.dictionary.terms) == {*((p, p) for p in momenta), *gaps}
+    assert np.abs(energy.coefficients / energy.coefficients[0]).max() == pytest.approx(1.0)
+
+
+def test_a_sum_of_logarithms_is_a_product():
+    rng = np.random.default_rng(0)
+    time = np.linspace(0, 5, 60)
+    rate, start = rng.uniform(-0.4, 0.4, (2, 30, 1)), rng.uniform(0.5, 2.0, (30, 1))
+    x, y = start * np.exp(np.sin(rate[0] + time)), start * np.exp(-np.sin(rate[0] + time) + rate[1])
+    data = on_grid(np.stack([x, y], axis=-1), time, ["x", "y"])
+    logs = Dictionary(data.state, ((Atom("log", (0,)),), (Atom("log", (1,)),)))
+    (law,) = canonical([Found(Formula(logs, np.ones(2)), level_of(data), "each", "log1", 0.0)], data)
+    assert shape(law).keys() == {"x y"}
+
+
+def test_sums_of_laws_that_factor_are_simpler():
+    data = simulated("three_body")
+    bodies = [(n, m) for n in (1, 2, 3) for m in (1, 2, 3)]
+    terms = {(n, m): {f"x{n} vy{m}": 1.0, f"y{n} vx{m}": -1.0} for n, m in bodies}
+    own = {key: value for n, m in bodies if n == m for key, value in terms[n, m].items()}
+    others = {key: value for n, m in bodies if n != m for key, value in terms[n, m].items()}
+    laws = canonical([found(data, own), found(data, others)], data)
+    # The angular momentum, and (x1 + x2 + x3)(vy1 + vy2 + vy3) - (y1 + y2 + y3)(vx1 + vx2 + vx3).
+    assert [len(law.formula.dictionary) for law in laws] == [6, 18]
+    assert laws[1].ties.shape == (18, 1)
+
+
+def test_equal_coefficients_are_one_number():
+    data = circles([1.0, 1.0], noise=SIGMA)
+    law = found(data, {"q0 p1": 1.0, "q1 p0": -1.001}, SIGMA)
+    assert shortened(law, data).ties.shape == (2, 1)
+    data = circles([1.3], noise=SIGMA)
+    assert shortened(found(data, {"p0 p0": 1.0, "q0 q0": 1.69}, SIGMA), data).ties is None
 
 
 def test_what_is_simplest_already_stays():

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ndm_apps.datasets.motion import locate
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.physics.read import measured, read
 from ndm_apps.plugins.physics.source import Columns, Recording
@@ -161,3 +162,27 @@ def test_messages_name_where():
         understood(turning().rename(columns={"t": "z"}))
     with pytest.raises(InputError, match="40 measured columns, must be at most 32"):
         understood(pd.DataFrame(np.ones((20, 41)), columns=["t", *(f"q{n}" for n in range(40))]))
+
+
+def test_a_name_of_angles_is_asked_about_but_not_believed():
+    t = np.linspace(0, 10, 50)
+    frame = pd.DataFrame({"t": t, "theta": 0.5 * np.sin(t), "theta_dot": 0.5 * np.cos(t), "phi1": 5 * np.sin(t)})
+    found = understood(frame)
+    assert found.data.angles == frozenset()
+    assert [note for note in found.notes if "if it is an angle" in note] == [
+        "theta is taken for a number; if it is an angle in radians, name it as one."
+    ]
+    assert not any("if it is" in note for note in understood(frame, angles=()).notes)
+
+
+def test_a_table_that_is_known_by_name_brings_its_angles_and_units():
+    with pytest.raises(ValueError, match="unknown table 'pendulums'"):
+        Recording(table="pendulums")
+    for given in ({}, {"file": "a.csv", "table": "pendulum"}):
+        with pytest.raises(ValueError, match="exactly one of: file, table"):
+            Recording(**given)
+    if locate("pendulum") is None:
+        pytest.skip("pendulum is not in NDM_DATA")
+    found = read(Recording(table="pendulum"))
+    assert found.name == "pendulum" and found.data.angles == {"o"} and found.time.unit == "s"
+    assert str(read(Recording(table="pendulum", units={"v": "rad/s"})).units["v"]) == "1/s"

@@ -16,14 +16,27 @@ def test_a_run_from_config_to_result(tmp_path, noise):
     written = json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=pytest.fail)
     assert written["n_conserved"] == written["n_conserved_true"] == 1 and written["correct"] is True
     law = written["invariants"][0]
-    assert set(law) == {"expression", "name", "latex", "drift", "drift_without_noise", "coefficients_sd"}
+    assert set(law) == {
+        "expression",
+        "name",
+        "latex",
+        "drift",
+        "drift_without_noise",
+        "coefficients",
+        "coefficients_sd",
+    }
     assert law["expression"] == "omega**2/2 - cos(theta)" and r"\cos" in law["latex"]
     assert written["worst_drift"] == law["drift"] and law["drift"] < (1e-9 if noise == 0 else 0.06)
     assert law["drift_without_noise"] < 1e-9
     assert law["expression"] in written["verdict"] and written["approximate"] is None and written["constraints"] == []
     assert written["noise"]["omega"] == pytest.approx(noise, abs=2e-3)
     assert len(written["evidence"]["tests"]) == 1
-    assert {path.stem for path in (tmp_path / "run" / "figures").glob("*.svg")} == {"spectrum", "portrait", "drift"}
+    assert {path.stem for path in (tmp_path / "run" / "figures").glob("*.svg")} == {
+        "spectrum",
+        "portrait",
+        "levels",
+        "drift",
+    }
     state = load_state(tmp_path / "run" / "checkpoint" / "state.safetensors")["plugin"]
     assert state["invariants"][0]["expression"] == law["expression"]
     assert values["n_conserved"] == 1

@@ -14,11 +14,11 @@ X, Y, PX, PY = COLUMNS = sympy.symbols("x y px py")
 E1, E2, L, F = (PX**2 + X**2) / 2, (PY**2 + Y**2) / 2, X * PY - Y * PX, X * Y + PX * PY
 
 
-def scored(name, found, deviations=None):
+def scored(name, found, deviations=None, measured=()):
     _, task = load_task(f"physics/{name}")
     clean = simulate(task.system.model_copy(update={"trajectories": 20}), 0.0, 1000)
     given = deviations or [{} for _ in found]
-    return score(found, given, task.truth, task.system, clean, np.random.default_rng(0))
+    return score(found, given, task.truth, task.system, clean, np.random.default_rng(0), measured)
 
 
 def test_truths_become_exact_expressions_of_the_columns():
@@ -89,6 +89,19 @@ def test_coefficients_are_compared_with_the_nearest_exact_formula():
     assert (values["within_1_percent"], values["within_2_sd"]) == (3, 1)
     wider = [{**one, "x**2": 0.006} for one in deviations]
     assert scored("isotropic_oscillator_2d", found, wider)["coefficients"]["within_2_sd"] == 2
+
+
+def test_what_errors_are_worth_the_coefficients_before_rounding_tell():
+    found = [PX**2 / 2 + X**2 / 2, PY**2 + Y**2, sympy.expand(sympy.sqrt(2) * L)]
+    deviations = [{"x**2": 0.004, "px**2": 0.0}, {"y**2": 0.003, "py**2": 0.0}, {"py*x": 0.0, "px*y": 0.01}]
+    measured = [{"x**2": 0.491, "px**2": 0.5}, {"y**2": 1.005, "py**2": 1.0}, {"py*x": 1.41, "px*y": -1.42}]
+    values = scored("isotropic_oscillator_2d", found, deviations, measured)["coefficients"]
+    assert (values["within_2_sd"], values["compared"]) == (3, 3), "rounded, all are exact"
+    assert (values["measured"], values["measured_within_2_sd"]) == (3, 2)
+    equal = [{"x**2": 1.01, "px**2": 1.0, "y**2": 1.01, "py**2": 1.0}]
+    spread = [{"x**2": 0.01, "px**2": 0.0, "y**2": 0.01, "py**2": 0.0}]
+    values = scored("isotropic_oscillator_2d", [sympy.expand(E1 + E2)], spread, equal)["coefficients"]
+    assert values["measured"] == 1, "equal coefficients are one number"
 
 
 def test_the_error_of_a_superfluous_term_is_relative_to_the_largest_coefficient():

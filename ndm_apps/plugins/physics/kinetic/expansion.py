@@ -100,7 +100,7 @@ def fit_expansion(
     scale = v.std(0, correction=0)
     tried = []
     for tier in TIERS:
-        if tier.radial and not has_distance(q, fitting.angles):
+        if tier.radial and not has_distance(q, fitting.angles, None if noise is None else noise[0]):
             continue
         ansatz = _ansatz(q, tier, fitting.angles)
         if len(train) * fitting.n <= 2 * _unknowns(ansatz, q):

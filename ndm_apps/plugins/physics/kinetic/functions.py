@@ -15,6 +15,8 @@ from ndm_apps.geometry.dictionary import Polynomials, polynomials
 RADIAL = ("1/r", "log(r)", "r")
 #: Positions nearer to the origin than this part of their usual distance leave no room for a function singular there.
 NEAREST = 0.01
+#: ... and so do positions nearer than this many errors: there, errors alone explain whatever is wanted.
+NEAREST_ERRORS = 10.0
 
 
 @final
@@ -47,7 +49,15 @@ def potential_functions(q: Tensor, degree: int, radial: bool, angles: Sequence[i
     return PotentialFunctions(polynomials(q, degree, angles), radial)
 
 
-def has_distance(q: Tensor, angles: Sequence[int]) -> bool:
-    """Return whether the distance from the origin makes sense: a plane or space, and no motion through its centre."""
+def has_distance(q: Tensor, angles: Sequence[int], error: Tensor | None) -> bool:
+    """Return whether the distance from the origin makes sense: a plane or space, and no motion through its centre.
+
+    ``error`` is the standard deviation of errors of the positions, shape ``(n,)``; None if there are none.
+    """
+    if angles or q.shape[-1] < 2:
+        return False
     r = torch.linalg.vector_norm(q, dim=-1)
-    return not angles and q.shape[-1] > 1 and float(r.min()) > NEAREST * float(r.square().mean().sqrt())
+    nearest = NEAREST * float(r.square().mean().sqrt())
+    if error is not None:
+        nearest = max(nearest, NEAREST_ERRORS * float(error.max()))
+    return float(r.min()) > nearest

@@ -10,6 +10,11 @@ by :math:`L_f G = 2 \langle \nabla_t J, (\omega^2 - S) J \rangle`: it is an isom
 the identity, at all times. The greatest rate of growth in G is half of the largest :math:`|\omega^2 - s|/\omega`, s the
 eigenvalues of S. Its mean along a motion bounds the Lyapunov exponents from above (for any one G), so that where it
 vanishes there is no chaos; the converse fails.
+
+As a detector it is weaker than a Lyapunov exponent of the same time. On orbits of Henon and Heiles of one energy
+(seed 1000; ``python -m tests.plugins.physics.kinetic.bench_chaos``) the residual tells chaotic from regular ones with
+an AUROC of 0.62, 0.84 and 0.93 at the energies 0.1, 0.125 and 0.145, the bound with 0.73, 0.85 and 0.93, an exponent
+with 0.95, 0.89 and 0.99. It needs no tangent vectors: states alone, in any order.
 """
 
 from __future__ import annotations

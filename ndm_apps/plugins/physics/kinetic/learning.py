@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ndm_apps.plugins.physics.kinetic.expansion import SOLVES_NOISY, Expansion, fit_expansion
+from ndm_apps.plugins.physics.kinetic.expansion import Expansion, fit_expansion
 from ndm_apps.plugins.physics.kinetic.lagrangian import Lagrangian
-from ndm_apps.plugins.physics.kinetic.motion import Motion, motion, windows
-from ndm_apps.plugins.physics.kinetic.network import KineticNet, Progress, Training, fit_network, relative_residual
+from ndm_apps.plugins.physics.kinetic.motion import Motion, motion
+from ndm_apps.plugins.physics.kinetic.network import KineticNet, Progress, Training, fit_network
+from ndm_apps.plugins.physics.kinetic.objective import weak_objective
 from ndm_apps.plugins.physics.kinetic.settings import KineticSettings
 from ndm_apps.plugins.physics.noise import estimate_noise
 from ndm_apps.plugins.physics.trajectories import Trajectories
@@ -22,8 +23,9 @@ Noise = tuple[Tensor, Tensor]
 
 #: Noise of less than this part of a column's standard deviation is none.
 NO_NOISE = 1e-5
-#: Held-out residual of networks, in units of the momenta, beside what noise adds: more is no Lagrangian.
-SOLVES_NETWORK = 0.05
+#: Held-out residuals of networks that belong to Lagrangians: at no noise in units of the momenta, else squared and in
+#: units of the noise.
+SOLVES_NETWORK, SOLVES_NETWORK_NOISY = 0.05, 3.0
 
 
 @final
@@ -106,13 +108,14 @@ def learn(
         )
     training = Training(settings.hidden, settings.steps, settings.batch, settings.rate, settings.refinement)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    lagrangian, network = fit_network(fitting, settings.window, settings.stride, training, generator, progress)
-    part = windows(judging, settings.window, settings.stride)
-    residual = float(relative_residual(network, part, fitting.samples()[1].std(0))) ** 0.5
-    # Errors of velocities come through the weak residual at their own size.
-    expected = 0.0 if noise is None else float((noise[1] / fitting.samples()[1].std(0)).square().mean()) ** 0.5
-    solves = residual < SOLVES_NETWORK + SOLVES_NOISY * expected
-    return Learned(lagrangian, residual, False, solves, None, network, fitting, judging, judges, noise)
+    speeds = fitting.samples()[1].std(0, correction=0)
+    train, test = (
+        weak_objective(part, settings.window, settings.stride, speeds, noise, generator) for part in (fitting, judging)
+    )
+    lagrangian, network = fit_network(train, fitting, training, generator, progress)
+    residual = float(test(network).detach()) ** 0.5
+    solves = residual < (SOLVES_NETWORK if noise is None else SOLVES_NETWORK_NOISY**0.5)
+    return Learned(lagrangian, residual, noise is not None, solves, None, network, fitting, judging, judges, noise)
 
 
 def _noise(data: Trajectories, positions: tuple[str, ...], velocities: tuple[str, ...]) -> Noise | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import final
 
 import numpy as np
@@ -134,19 +134,22 @@ class Windows:
         Weights with which sums over the samples are :math:`\int \dot\psi f dt` and :math:`\int \psi f dt`, shape
         ``(windows, samples)``. Their scale is such that the sum of squares of ``rate`` is 1: independent errors of p
         come through :math:`\int \dot\psi p` with their own size.
+    place
+        Numbers of the samples among those of the motion, shape ``(windows, samples)``.
     """
 
     q: Tensor
     v: Tensor
     rate: Tensor
     value: Tensor
+    place: Tensor
 
     def __len__(self) -> int:
         return len(self.q)
 
     def take(self, numbers: Tensor) -> Windows:
         """Return some of the windows."""
-        return Windows(self.q[numbers], self.v[numbers], self.rate[numbers], self.value[numbers])
+        return Windows(*(getattr(self, one.name)[numbers] for one in fields(self)))
 
 
 def windows(data: Motion, samples: int, stride: int) -> Windows:
@@ -161,15 +164,18 @@ def windows(data: Motion, samples: int, stride: int) -> Windows:
     value = (1 - s**2) ** EXPONENT
     rate = -2 * EXPONENT * s * (1 - s**2) ** (EXPONENT - 1)
     size = np.sqrt((rate**2).sum())
-    q, v, values = [], [], []
+    q, v, values, places = [], [], [], []
+    first = 0
     for piece_q, piece_v, step in zip(data.q, data.v, data.step, strict=True):
         for start in range(0, len(piece_q) - samples + 1, stride):
             q.append(piece_q[start : start + samples])
             v.append(piece_v[start : start + samples])
             # ds/dt = 2 / ((samples + 1) step); the common factor of both weights is dropped.
             values.append(value / size * (samples + 1) * step / 2)
+            places.append(np.arange(first + start, first + start + samples))
+        first += len(piece_q)
     if not q:
         longest = max((len(piece) for piece in data.q), default=0)
         raise ValueError(f"window must be at most the {longest} samples of the longest trajectory, got {samples}")
     rates = np.broadcast_to(rate / size, (len(q), samples)).copy()
-    return Windows(*(torch.from_numpy(np.asarray(part)) for part in (q, v, rates, values)))
+    return Windows(*(torch.from_numpy(np.asarray(part)) for part in (q, v, rates, values, places)))

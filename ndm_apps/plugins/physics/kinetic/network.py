@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ndm_apps.engine.metric_net import MetricNet
 from ndm_apps.engine.mlp import MLP
 from ndm_apps.plugins.physics.kinetic.lagrangian import Lagrangian
-from ndm_apps.plugins.physics.kinetic.motion import Motion, Windows, windows
+from ndm_apps.plugins.physics.kinetic.motion import Motion
+from ndm_apps.plugins.physics.kinetic.objective import WeakObjective
 
-#: Iterations of L-BFGS on the same windows, and how many windows these are.
-ROUND, ROUND_WINDOWS = 100, 400
+#: Steps from one report of progress to the next.
+TOLD = 20
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,7 +33,7 @@ class Training:
     steps, batch, rate
         Steps of Adam, windows in each, and its learning rate, which falls to 0 along a half cosine.
     refinement
-        Iterations of L-BFGS that follow, in rounds of :data:`ROUND`.
+        Iterations of L-BFGS that follow, on all windows.
     """
 
     hidden: Sequence[int]
@@ -93,30 +94,27 @@ class KineticNet(nn.Module):
 
 
 def fit_network(
+    objective: WeakObjective,
     fitting: Motion,
-    samples: int,
-    stride: int,
     training: Training,
     generator: torch.Generator,
     progress: Progress = lambda done, total, text: None,
 ) -> tuple[Lagrangian, KineticNet]:
     """Train a Metric Net and a potential network on the weak Euler-Lagrange residual.
 
-    The loss is the mean square residual over that of the momenta, as for the dictionary at no noise: the scale of the
-    Lagrangian is free, and g = 0 is no solution.
+    Adam on batches of windows comes near, as if there were no noise; L-BFGS on all windows finds the minimum.
 
     Parameters
     ----------
+    objective
+        Of the motions.
     fitting
-        Motions.
-    samples, stride
-        Length of a window and distance of the next one.
+        The motions.
     training
         Sizes and steps.
     generator
         Chooses the first weights and the batches.
     """
-    train = windows(fitting, samples, stride)
     q, v = fitting.samples()
     angle = torch.tensor([k in fitting.angles for k in range(fitting.n)])
     centre = torch.where(angle, torch.zeros(fitting.n, dtype=q.dtype), q.mean(0))
@@ -125,21 +123,18 @@ def fit_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         model = KineticNet(centre, scale, fitting.angles, training.hidden)
-    speeds = v.std(0, correction=0)
     optimiser = torch.optim.Adam(model.parameters(), lr=training.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
+    total = training.steps + training.refinement
     for step in range(training.steps):
-        chosen = torch.randint(len(train), (min(training.batch, len(train)),), generator=generator)
+        chosen = torch.randint(len(objective), (min(training.batch, len(objective)),), generator=generator)
         optimiser.zero_grad()
-        relative_residual(model, train.take(chosen), speeds).backward()
+        objective.exact(chosen)(model).backward()
         optimiser.step()
         schedule.step()
-        if step % 100 == 0:
-            progress(step, training.steps, "training the metric")
-    for start in range(0, training.refinement, ROUND):
-        chosen = torch.randperm(len(train), generator=generator)[:ROUND_WINDOWS]
-        _refine(model, train.take(chosen), speeds, min(ROUND, training.refinement - start))
-        progress(start, training.refinement, "refining the metric")
+        if step % TOLD == 0:
+            progress(step, total, "training the metric")
+    _refine(model, objective, training.refinement, lambda done: progress(training.steps + done, total, "refining it"))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     unit = model.metric(q).diagonal(dim1=-2, dim2=-1).mean(0).max()
@@ -154,25 +149,22 @@ def fit_network(
     return Lagrangian(metric, potential, float(kinetic.square().mean().sqrt())), model
 
 
-def _refine(model: KineticNet, part: Windows, speeds: Tensor, iterations: int) -> None:
+def _refine(model: KineticNet, objective: WeakObjective, iterations: int, told: Callable[[int], None]) -> None:
+    if not iterations:
+        return
     optimiser = torch.optim.LBFGS(
-        model.parameters(), max_iter=iterations, history_size=50, line_search_fn="strong_wolfe", tolerance_change=0.0
+        model.parameters(), max_iter=iterations, history_size=100, line_search_fn="strong_wolfe", tolerance_change=0.0
     )
+    done = 0
 
     def loss() -> Tensor:
+        nonlocal done
         optimiser.zero_grad()
-        value = relative_residual(model, part, speeds)
+        value = objective(model)
         value.backward()
+        if done % TOLD == 0:
+            told(min(done, iterations))
+        done += 1
         return value
 
     optimiser.step(loss)
-
-
-def relative_residual(model: KineticNet, part: Windows, speeds: Tensor) -> Tensor:
-    """Mean square of the weak residuals over that of the momenta, in units of the speeds."""
-    q = part.q.clone().requires_grad_(True)
-    momenta = (model.metric(q) @ part.v.unsqueeze(-1)).squeeze(-1)
-    lagrangian = (momenta * part.v).sum(-1) / 2 - model.potential(q)
-    (force,) = torch.autograd.grad(lagrangian.sum(), q, create_graph=True)
-    rest = (part.rate.unsqueeze(-1) * momenta + part.value.unsqueeze(-1) * force).sum(1)
-    return (speeds * rest).square().sum(-1).mean() / (speeds * momenta).square().sum(-1).mean()

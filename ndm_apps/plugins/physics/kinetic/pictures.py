@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ndm_apps.plugins.base import Picture
 from ndm_apps.plugins.physics.kinetic.analysis import Geometry
 from ndm_apps.plugins.physics.kinetic.symmetry import momentum
+from ndm_apps.plugins.physics.kinetic.verdict import kept_by_potential
 
 SHOWN = 12
 #: Values below this are drawn at it: they are rounding errors.
@@ -39,8 +40,9 @@ def curvature(geometry: Geometry) -> Picture:
     axes.set_xlabel(names[0])
     return Picture(
         figure,
-        "Scalar curvature of the learned kinetic metric at positions of the motion: where it changes there is no "
-        "symmetry in that direction; where it does not, there may be one, whatever its value.",
+        "Scalar curvature R of the learned kinetic metric at positions of the motion. A direction in which R changes "
+        "is none of symmetry. "
+        f"{kept_by_potential(geometry)}",
     )
 
 

@@ -51,6 +51,15 @@ def broken_by_potential(geometry: Geometry) -> list[str]:
     return [one.text for one in geometry.of_metric if outside(one(points), kept, cholesky) > BELONGS]
 
 
+def kept_by_potential(geometry: Geometry) -> str:
+    """Return in a sentence what conserves momenta here: not a flat metric, but one that stays with the potential."""
+    many, kept = len(geometry.symmetries.metric), len(geometry.symmetries.both)
+    return (
+        "Flat alone conserves nothing: a momentum is conserved where metric and potential stay the same along a field, "
+        f"L_xi g = 0 and dV(xi) = 0. Here {many} field{'' if many == 1 else 's'} keep the metric, and {kept} both."
+    )
+
+
 def cyclic_coordinates(geometry: Geometry) -> list[str]:
     """Return the coordinates that neither metric nor potential depend on."""
     names = geometry.learned.fitting.names

@@ -7,8 +7,10 @@ from ndm_apps.geometry import scalar_curvature
 from ndm_apps.plugins.physics.kinetic.analysis import NoGeometryError, analyse
 from ndm_apps.plugins.physics.kinetic.columns import position_columns
 from ndm_apps.plugins.physics.kinetic.counting import independent_laws
+from ndm_apps.plugins.physics.kinetic.functions import has_distance
 from ndm_apps.plugins.physics.kinetic.learning import learn
 from ndm_apps.plugins.physics.kinetic.motion import motion, windows
+from ndm_apps.plugins.physics.kinetic.objective import weak_objective
 from ndm_apps.plugins.physics.kinetic.settings import KineticColumns, KineticSettings
 from ndm_apps.plugins.physics.kinetic.values import refused_values, result_values
 from ndm_apps.plugins.physics.kinetic.verdict import cyclic_coordinates, verdict
@@ -157,3 +159,30 @@ def test_windows_longer_than_the_data():
 def test_one_trajectory_cannot_be_judged():
     with pytest.raises(ValueError, match="two or more"):
         learned(oscillators(1000).take(np.array([0])))
+
+
+def test_objective_of_the_true_lagrangian_with_and_without_noise():
+    class Springs:
+        metric = staticmethod(lambda q: torch.eye(2, dtype=q.dtype).expand(*q.shape, 2))
+        potential = staticmethod(lambda q: q.square().sum(-1) / 2)
+
+    def value(data, noise):
+        whole = motion(data, ("x", "y"), ("vx", "vy"))
+        sizes = None if noise is None else tuple(torch.from_numpy(one) for one in noise)
+        speeds = whole.samples()[1].std(0, correction=0)
+        return weak_objective(whole, 20, 5, speeds, sizes, torch.Generator().manual_seed(0))
+
+    exact = value(oscillators(1000), None)
+    assert float(exact(Springs()).detach()) < 1e-10
+    assert float(exact.exact(torch.tensor([0, 7]))(Springs()).detach()) < 1e-10
+    spread = oscillators(1000).values.std(0)
+    noisy = value(oscillators(1000, noise=0.01, trajectories=60), (0.01 * spread[:2], 0.01 * spread[2:]))
+    assert float(noisy(Springs()).detach()) == pytest.approx(1.0, abs=0.15)
+
+
+def test_distances_need_room_for_errors():
+    q = torch.tensor([[0.05, 0.0], [1.0, 1.0], [0.0, 1.0]]).double()
+    assert has_distance(q, (), None) and not has_distance(q, (0,), None) and not has_distance(q[:, :1], (), None)
+    assert has_distance(q, (), torch.tensor([0.004, 0.004]))
+    assert not has_distance(q, (), torch.tensor([0.001, 0.006]))
+    assert not has_distance(q / torch.tensor([10.0, 1.0]), (), None)

@@ -1,0 +1,61 @@
+"""From a method to controllers: the model it plans on, learnt or known, and what plans on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ndm_apps.plugins.planning.baselines.ilqr import Ilqr
+from ndm_apps.plugins.planning.baselines.sampling import cem, mppi, random_shooting
+from ndm_apps.plugins.planning.closed_loop import GeodesicController
+from ndm_apps.plugins.planning.controller import Controller
+from ndm_apps.plugins.planning.dynamics import Array, Dynamics
+from ndm_apps.plugins.planning.evaluate import ControllerFor
+from ndm_apps.plugins.planning.planner import GeodesicPlanner
+from ndm_apps.plugins.planning.problem import Problem
+from ndm_apps.plugins.planning.problem_of import state_of
+from ndm_apps.plugins.planning.schema import PlanningTask
+from ndm_apps.plugins.planning.settings import ModelBasedSettings, NDMSettings
+
+#: Starts of episodes that a planner on a known model is shown.
+_STARTS = 16
+
+_Baseline = Callable[[Dynamics, Problem, Any, np.random.Generator], Controller]
+_BASELINES: dict[str, _Baseline] = {"cem": cem, "mppi": mppi, "random_shooting": random_shooting, "ilqr": Ilqr}
+
+
+def planning_on(
+    dynamics: Dynamics, settings: ModelBasedSettings, method: str, rng: np.random.Generator, starts: Array | None
+) -> ControllerFor:
+    """Return what makes the controller of a problem on a model.
+
+    Parameters
+    ----------
+    dynamics
+        The model.
+    settings, method
+        Of a method that plans on a model.
+    rng
+        Of the controllers' random choices.
+    starts
+        States at which episodes begin, (starts, n), as far as they are known.
+    """
+    if isinstance(settings, NDMSettings):
+        return lambda problem: geodesic(dynamics, problem, settings, rng, starts)
+    return lambda problem: _BASELINES[method](dynamics, problem, settings.planner, rng)
+
+
+def geodesic(
+    dynamics: Dynamics, problem: Problem, settings: NDMSettings, rng: np.random.Generator, starts: Array | None
+) -> Controller:
+    """Return the geodesic controller of a model and a problem."""
+    return GeodesicController(GeodesicPlanner(dynamics, problem, settings.planner, generator=rng, starts=starts))
+
+
+def starts_of(task: PlanningTask, env: gymnasium.Env, rng: np.random.Generator) -> Array:
+    """Return states at which episodes begin, (starts, n), on seeds that evaluations do not use."""
+    state = state_of(task, env)
+    return np.stack([state(env.reset(seed=int(rng.integers(2**31, 2**32)))[0]) for _ in range(_STARTS)])

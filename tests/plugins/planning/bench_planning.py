@@ -1,0 +1,166 @@
+"""The page of the planning benchmark: numbers aimed at beside numbers measured, for every task and planner.
+
+``python -m tests.plugins.planning.bench_planning RUNS... --write``, where RUNS hold what ``ndm run`` made of
+``planning/benchmark``, ``planning/known`` and ``planning/ablation`` with ``--out``. With ``--write`` the page goes to
+``results/planning/benchmark.md``, else to the terminal.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ndm_apps import report
+from tests.benchmark import table
+
+OUTPUT = Path("results/planning/benchmark.md")
+Run = dict[str, Any]
+
+#: For a task and model: what is asked, and of which key of a result it is asked.
+AIMS: dict[tuple[str, str], tuple[str, str]] = {
+    ("pendulum", "known"): ("<= 1.02 x optimum, 20/20", "ratio_to_optimum"),
+    ("pendulum", "learned"): ("<= 1.05 x optimum, 20/20, 400 steps", "ratio_to_optimum"),
+    ("mountain_car", "learned"): (">= 99.3, all, 2,000 steps", "mean_return"),
+    ("cartpole", "learned"): ("500 of 500, 500 steps", "mean_return"),
+    ("swing_up", "learned"): ("20/20 from 500 steps, no more than CEM on the known equations", "mean_return"),
+    ("acrobot", "known"): (">= -62", "mean_return"),
+    ("acrobot", "learned"): (">= -69 from 5,000 steps", "mean_return"),
+    ("double_integrator", "learned"): ("", "ratio_to_optimum"),
+    **{
+        (f"maze_{size}", "learned"): ("all, <= 1.05 x fast marching", "ratio_to_optimum")
+        for size in ("u", "medium", "large")
+    },
+    **{
+        (f"pointmaze_{size}", "learned"): ("all, <= 1.25 x bang time", "ratio_to_optimum")
+        for size in ("u", "medium", "large")
+    },
+    ("reacher", "learned"): (">= -3.55, 500 steps", "mean_return"),
+    ("arm", "learned"): ("all, <= 1.05 x fast marching", "ratio_to_optimum"),
+    ("zermelo_wind", "learned"): ("<= 1.005 x closed form", "ratio_to_optimum"),
+    ("zermelo_shear", "learned"): ("<= 1.005 x closed form", "ratio_to_optimum"),
+}
+#: What a variant of the planner leaves out, by the setting that differs from the default.
+ABLATIONS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "no metric": lambda planner: planner["epsilon"] > 1e-6,
+    "seeds from the drift, no value": lambda planner: planner["seed"] == "drift",
+    "straight lines, no value": lambda planner: planner["seed"] == "line",
+    "no re-seeding": lambda planner: planner["reseed"] == 0,
+    "no price on uncertainty": lambda planner: planner["uncertainty"] == 0,
+}
+
+
+def task(run: Run) -> str:
+    return str(run["task"]).removeprefix("planning/")
+
+
+def settings(run: Run) -> dict[str, Any]:
+    return run["config"]["methods"][run["method"]]
+
+
+def model(run: Run) -> str:
+    return settings(run).get("model", "none")
+
+
+def left_out(run: Run) -> str:
+    planner = settings(run).get("planner", {}) if run["method"] == "ndm" else {}
+    return next((name for name, differs in ABLATIONS.items() if planner and differs(planner)), "")
+
+
+def number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def spread(runs: Sequence[Run], key: str, form: str) -> str:
+    """Return the mean of a key over runs, and the range over their seeds where there are several."""
+    values = [run[key] for run in runs if run[key] is not None]
+    if not values:
+        return ""
+    extent = f" ({min(values):{form}} to {max(values):{form}})" if len(values) > 1 else ""
+    return f"{fmean(values):{form}}{extent}"
+
+
+def row(runs: Sequence[Run]) -> dict[str, str]:
+    episodes = sum(len(run["successes"]) for run in runs)
+    return {
+        "return": spread(runs, "mean_return", ".2f"),
+        "success": f"{sum(sum(run['successes']) for run in runs)}/{episodes}",
+        "x optimum": spread(runs, "ratio_to_optimum", ".3f"),
+        "steps": number(max(run["environment_steps"] for run in runs), "d"),
+        "ms a step, median": number(fmean(run["plan_ms_median"] for run in runs), ".2f"),
+        "ms a step, mean": number(fmean(run["plan_ms_mean"] for run in runs), ".2f"),
+        "of the processor": number(fmean(run["plan_cpu_ms_mean"] for run in runs), ".2f"),
+        "seconds": number(fmean(run["seconds"] for run in runs), ".0f"),
+    }
+
+
+def grouped(runs: Sequence[Run], key: Callable[[Run], tuple[str, ...]]) -> dict[tuple[str, ...], list[Run]]:
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
+
+
+def aims(runs: Sequence[Run]) -> list[dict[str, str]]:
+    whole = grouped(
+        [run for run in runs if run["method"] == "ndm" and not left_out(run)], lambda run: (task(run), model(run))
+    )
+    rows = []
+    for (name, source), (wanted, key) in AIMS.items():
+        own = whole.get((name, source), [])
+        measured = row(own) if own else {}
+        form = ".3f" if key == "ratio_to_optimum" else ".2f"
+        rows.append(
+            {"task": name, "model": source, "asked": wanted, "measured": spread(own, key, form) if own else "not run"}
+        )
+        rows[-1] |= {
+            column: measured.get(column, "")
+            for column in ("success", "steps", "ms a step, median", "ms a step, mean", "of the processor", "seconds")
+        }
+    return rows
+
+
+def methods(runs: Sequence[Run]) -> list[dict[str, str]]:
+    groups = grouped([run for run in runs if not left_out(run)], lambda run: (task(run), model(run), run["method"]))
+    compared = {key[:2] for key in groups if key[2] != "ndm"}
+    order = sorted((key for key in groups if key[:2] in compared), key=lambda key: (key[:2], key[2] != "ndm", key[2]))
+    return [
+        {"task": name, "model": source, "method": method, **row(groups[name, source, method])}
+        for name, source, method in order
+    ]
+
+
+def ablations(runs: Sequence[Run]) -> list[dict[str, str]]:
+    groups = grouped(
+        [run for run in runs if run["method"] == "ndm"], lambda run: (task(run), model(run), left_out(run))
+    )
+    ablated = {key[:2] for key in groups if key[2]}
+    return [
+        {"task": name, "model": source, "left out": part or "nothing", **row(own)}
+        for (name, source, part), own in sorted(groups.items())
+        if (name, source) in ablated
+    ]
+
+
+def page(runs: Sequence[Run]) -> str:
+    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
+    text = f"# Planning\n\n{len(runs)} runs; model seeds {seeds}; means over runs, their range in brackets.\n\n"
+    text += table(aims(runs))
+    if compared := methods(runs):
+        text += f"\nPlanners in the same episodes on the same model:\n\n{table(compared)}"
+    if parts := ablations(runs):
+        text += f"\nOne part left out at a time:\n\n{table(parts)}"
+    return text
+
+
+def main(arguments: Sequence[str]) -> None:
+    text = page(report.load_results([Path(name) for name in arguments if name != "--write"]))
+    if "--write" in arguments:
+        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+        OUTPUT.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
