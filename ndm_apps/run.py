@@ -22,7 +22,7 @@ from ndm_apps import provenance, report, tracking
 from ndm_apps.config import Config, load_config
 from ndm_apps.engine.checkpoint import load_state
 from ndm_apps.errors import InputError
-from ndm_apps.files import write_text
+from ndm_apps.files import write_bytes, write_text
 from ndm_apps.plugins.base import Result, RunContext, resolve
 from ndm_apps.run_files import CONFIG, PAGE, RESULT, STATE, Claim, RunCheckpoint, is_complete
 
@@ -251,6 +251,9 @@ def _write_figures(out: Path, outcome: Result) -> None:
     for name, picture in outcome.pictures.items():
         report.save_svg(picture.figure, out / "figures" / f"{name}.svg")
         captions[name] = picture.caption
+    for name, animation in outcome.animations.items():
+        write_bytes(out / "figures" / f"{name}.gif", animation.gif)
+        captions[name] = animation.caption
     write_text(captions_file, json.dumps(captions, indent=1))
 
 

@@ -121,6 +121,14 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Animation:
+    """A GIF of the run's page with the sentence that tells what it shows (also its alternative text)."""
+
+    gif: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """What the run was trained on, for the record: name, where it came from, digest of its content, shape."""
 
@@ -140,6 +148,8 @@ class Result:
         The domain's part of ``result.json``: JSON values only.
     pictures
         Figures of the run's page by file name (without suffix).
+    animations
+        Films of the run's page by file name (without suffix).
     dataset
         The data of the run, if it has any.
     files
@@ -150,6 +160,7 @@ class Result:
 
     values: dict[str, Any]
     pictures: dict[str, Picture] = field(default_factory=dict)
+    animations: dict[str, Animation] = field(default_factory=dict)
     dataset: Dataset | None = None
     files: dict[str, str] = field(default_factory=dict)
     model: nn.Module | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -256,6 +257,10 @@ def _pictures(folder: Path) -> list[Drawing]:
             drawings.append(Drawing(Markup("<p>{}</p>").format(f"{path.name} is not shown: {error}"), caption))
         else:
             drawings.append(Drawing(Markup(svg), caption))
+    for path in sorted((folder / "figures").glob("*.gif")):
+        caption = str(captions.get(path.stem) or path.stem.replace("_", " "))
+        data = b64encode(path.read_bytes()).decode()
+        drawings.append(Drawing(Markup('<img alt="{}" src="data:image/gif;base64,{}">').format(caption, data), caption))
     return drawings
 
 

@@ -228,7 +228,12 @@ def discover(
         data.data, chosen, search, progress, known_noise=data.noise, allowed=data.allows
     )  # fmt: skip
     nearly = approximations(found, data)
-    return Discovery(described(found, data, nearly), found, data, nearly)
+    result = described(found, data, nearly)
+    if chosen.second_opinion:
+        from ndm_apps.plugins.physics.chart.report import add_opinion
+
+        result = add_opinion(result, found, data.data, search, progress)
+    return Discovery(result, found, data, nearly)
 
 
 def _frame(frame: Any) -> pd.DataFrame:

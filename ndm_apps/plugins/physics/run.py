@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,8 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
         rest = split(len(data), settings.held_out, choose)
         rest = np.sort(np.concatenate([rest.fitting, rest.choosing]))
         data, clean = data.take(rest), clean.take(rest)
+        if measured is not None:
+            measured = replace(measured, data=data, labels=tuple(measured.labels[n] for n in rest.tolist()))
     if measured is None:
         found = find_invariants(data, settings, search, context.progress)
     else:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ndm_apps.plugins.planning.agent import GeodesicAgent as GeodesicAgent
+    from ndm_apps.plugins.planning.metric_planner import MetricPlanner as MetricPlanner
     from ndm_apps.plugins.planning.planner import GeodesicPlanner as GeodesicPlanner
 
-_DOORS = {"GeodesicAgent": "agent", "GeodesicPlanner": "planner"}
-__all__ = ["GeodesicAgent", "GeodesicPlanner"]
+_DOORS = {"GeodesicAgent": "agent", "GeodesicPlanner": "planner", "MetricPlanner": "metric_planner"}
+__all__ = ["GeodesicAgent", "GeodesicPlanner", "MetricPlanner"]
 
 
 def __getattr__(name: str) -> object:

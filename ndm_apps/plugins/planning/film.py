@@ -1,4 +1,4 @@
-"""An episode as an animated picture, where the environment can be rendered."""
+"""An episode as a film, where the environment can be rendered."""
 
 from __future__ import annotations
 
@@ -10,28 +10,24 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from ndm_apps.plugins.base import Animation
 from ndm_apps.plugins.planning.evaluate import Episode
 from ndm_apps.plugins.planning.problem_of import action_of, open_environment
 from ndm_apps.plugins.planning.schema import PlanningTask
 
-#: Frames at most, and their longer side in pixels.
-_FRAMES, _SIDE = 80, 320
+#: Frames of a film at most, their longer side in pixels, and steps a second.
+_FRAMES, _SIDE, _RATE = 80, 320, 30
 
 
-def film(task: PlanningTask, episode: Episode) -> bytes | None:
-    """Return a GIF of an episode, acted again from its seed; None where there is no way to render.
+def film(task: PlanningTask, episode: Episode) -> Animation | None:
+    """Return an episode as a film, acted again from its seed; None where there is no way to render.
 
     MuJoCo renders where ``MUJOCO_GL`` is set (to ``egl`` on a machine without a display) before the run starts.
     """
-    try:
-        env = open_environment(task, render=True)
-        if _needs_display():
-            return None
-        frames = _frames(task, env, episode)
-        env.close()
-    except (ImportError, gymnasium.error.Error, ValueError):
-        return None  # no pygame, or no rgb_array
-    return gif(frames, seconds=len(episode.controls) / env.metadata.get("render_fps", 30))
+    frames = _rendered(task, episode)
+    if frames is None:
+        return None
+    return Animation(gif(frames, seconds=len(episode.controls) / _RATE), f"The episode of seed {episode.seed}.")
 
 
 def _needs_display() -> bool:
@@ -39,14 +35,25 @@ def _needs_display() -> bool:
     return "mujoco" in sys.modules and not (os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"))
 
 
-def _frames(task: PlanningTask, env: gymnasium.Env, episode: Episode) -> list[NDArray[np.uint8]]:
-    act, every = action_of(task, env), max(1, -(-len(episode.controls) // _FRAMES))
-    env.reset(seed=episode.seed)
-    frames = [env.render()]
-    for number, u in enumerate(episode.controls, start=1):
-        env.step(act(u))
-        if number % every == 0 or number == len(episode.controls):
-            frames.append(env.render())
+def _rendered(task: PlanningTask, episode: Episode) -> list[NDArray[np.uint8]] | None:
+    """Return frames of an episode, evenly spaced; None where nothing renders."""
+    wanted = set(np.linspace(0, len(episode.controls), _FRAMES).astype(int).tolist())
+    for driver in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
+        os.environ.setdefault(driver, "dummy")  # pygame draws on memory, and looks for no display
+    try:
+        env = open_environment(task, render=True)
+        if _needs_display():
+            return None
+        act = action_of(task, env)
+        env.reset(seed=episode.seed)
+        frames = [env.render()]
+        for step, u in enumerate(episode.controls, start=1):
+            env.step(act(u))
+            if step in wanted:
+                frames.append(env.render())
+        env.close()
+    except (ImportError, gymnasium.error.Error, ValueError):
+        return None  # no pygame, or no rgb_array
     return frames
 
 

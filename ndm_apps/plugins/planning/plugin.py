@@ -19,4 +19,5 @@ PLUGIN = Plugin(
         Column("plan_ms_mean", "ms a step (mean)", ".2f", "lower"),
         Column("seconds", "seconds", ".1f"),
     ),
+    demo=("planning/pendulum",),
 )

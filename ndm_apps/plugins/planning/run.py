@@ -13,6 +13,7 @@ from ndm_apps.plugins.planning.chart import Transitions
 from ndm_apps.plugins.planning.controller import Controller
 from ndm_apps.plugins.planning.drawn import drawn
 from ndm_apps.plugins.planning.evaluate import ControllerFor, Episode, evaluate, scores
+from ndm_apps.plugins.planning.film import film
 from ndm_apps.plugins.planning.learner import Learned, learn
 from ndm_apps.plugins.planning.methods import geodesic, planning_on, starts_of
 from ndm_apps.plugins.planning.moving import moves, moving
@@ -68,7 +69,13 @@ def run(task: PlanningTask, method: str, settings: EvaluationSettings, context: 
 
     episodes = _evaluated(task, env, remembered, settings, optimum, context)
     values = {**scores(task, episodes), **values}
-    return Result(values={**values, "verdict": _verdict(values)}, pictures=drawn(task, env, episodes, made[-1]))
+    raw = isinstance(settings, ModelFreeMethod)
+    shown = None if raw else film(task, episodes[0])
+    return Result(
+        values={**values, "verdict": _verdict(values)},
+        pictures=drawn(task, env, episodes, made[-1]),
+        animations={} if shown is None else {"episode": shown},
+    )
 
 
 def _verdict(values: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ def test_no_move_ends_in_a_wall_and_free_ones_are_as_asked(make):
 def test_a_move_stops_at_the_wall():
     env = Maze("u")
     x = np.array([3.95, 2.5])
-    assert env.dynamics.step(x, np.array([1.0, 0.0]))[0] == pytest.approx(4.0, abs=1e-5)
+    assert env.dynamics.step(x, np.array([1.0, 0.0]))[0] == pytest.approx(3.99, abs=1e-5)
     assert stopped_by(env.free, x, x - np.array([0.1, 0.0])).tolist() == [3.85, 2.5]
 
 
@@ -88,7 +88,7 @@ def test_the_last_move_counts_up_to_the_disc_and_refused_ones_as_far_as_they_get
     assert info["is_success"] and steps == 4
     assert total == pytest.approx(-0.35)
     env._x, env.goal = np.array([3.96, 2.5]), np.array([1.5, 3.5])
-    assert env.step(np.array([1.0, 0.0]))[1] == pytest.approx(-0.04, abs=1e-5)
+    assert env.step(np.array([1.0, 0.0]))[1] == pytest.approx(-0.03, abs=1e-5)
 
 
 def test_long_actions_are_shortened():
@@ -157,3 +157,22 @@ def test_entry_of_a_disc(hit):
 def test_what_cannot_be_made_is_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+def test_walls_that_touch_at_a_corner_leave_no_gap():
+    env = Maze("medium")
+    corners = [
+        (x, y)
+        for y in range(1, 8)
+        for x in range(1, 8)
+        if env.walls[y - 1, x - 1] == env.walls[y, x] != env.walls[y - 1, x] == env.walls[y, x - 1]
+    ]
+    assert corners
+    for x, y in corners:
+        corner = np.array([x, y], dtype=float)
+        sign = np.array([1.0, 1.0]) if env.walls[y - 1, x] else np.array([1.0, -1.0])
+        for shift in np.linspace(-0.02, 0.02, 41)[:, None] * sign[::-1] * [1.0, -1.0]:
+            start = corner + 0.035 * sign + shift
+            if env.free(start):
+                end = env.dynamics.step(start, -sign / np.sqrt(2))
+                assert ((end - corner) @ sign) > 0

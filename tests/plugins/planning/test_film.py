@@ -30,7 +30,7 @@ def episode():
 def test_a_film_shows_each_step_of_a_short_episode(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "egl")  # another test may have imported MuJoCo
     task, seen = episode()
-    shown = Image.open(io.BytesIO(film(task, seen)))
+    shown = Image.open(io.BytesIO(film(task, seen).gif))
     assert shown.n_frames == len(seen.controls) + 1 and max(shown.size) == 320
     first = np.asarray(shown.convert("RGB"))
     shown.seek(shown.n_frames - 1)

@@ -38,7 +38,7 @@ def stopped_by(free: Free, x: Array, y: Array) -> Array:
     >>> stopped_by(lambda p: p[..., 0] < 0.5, np.array([0.0, 0.0]), np.array([1.0, 0.0])).round(5).tolist()
     [0.5, 0.0]
     """
-    shares = np.linspace(0.0, 1.0, 9)
+    shares = np.linspace(0.0, 1.0, 17)
     along = (y - x)[..., None, :] * shares[:, None]
     blocked = ~free(x[..., None, :] + along)
     blocked[..., 0] = False

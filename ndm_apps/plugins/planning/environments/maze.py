@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, final
 
 import numpy as np
@@ -24,8 +25,8 @@ MAZES = {
     ),
 }  # fmt: skip
 
-#: The longest move, in cells.
-STEP = 0.1
+#: The longest move, in cells; and how far walls reach beyond theirs, so that two that touch at a corner leave no gap.
+STEP, THICK = 0.1, 0.01
 
 
 @final
@@ -49,11 +50,15 @@ class Maze(Kinematic):
         self.observation_space = spaces.Box(np.zeros(4, np.float32), high, dtype=np.float32)
 
     def free(self, points: Array) -> NDArray[np.bool_]:
-        """Return whether points (..., 2) are in free cells."""
+        """Return whether points (..., 2) are clear of the walls."""
+        around = THICK * np.array(list(product((-1, 1), repeat=2)))
+        return ~self._wall_at(points[..., None, :] + around).any(-1)
+
+    def _wall_at(self, points: Array) -> NDArray[np.bool_]:
         height, width = self.walls.shape
         columns = np.clip(np.floor(points[..., 0]).astype(int), 0, width - 1)
         rows = np.clip(np.floor(points[..., 1]).astype(int), 0, height - 1)
-        return ~self.walls[rows, columns]
+        return self.walls[rows, columns]
 
     def _dynamics(self) -> TrueDynamics:
         return TrueDynamics(2, 2, (), lambda x, u: x + STEP * u, lambda x, y: stopped_by(self.free, x, y))
