@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench-laws bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
+.PHONY: demo test lint bench-laws bench-measured bench-killing bench-planning bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
 
 demo: $(READY)
 	$(BIN)/ndm demo
@@ -90,6 +90,25 @@ bench-laws: $(READY)
 	rm -rf results/runs/physics-benchmark
 	$(BIN)/ndm run physics/benchmark --out results/runs/physics-benchmark
 	$(BIN)/python -m tests.plugins.physics.bench_laws results/runs/physics-benchmark --write
+
+# Measured motion and the planets; needs their files in NDM_DATA.
+bench-measured: $(READY)
+	rm -rf results/runs/measured
+	$(BIN)/ndm run physics/measured --out results/runs/measured
+	$(BIN)/python -m tests.plugins.physics.bench_measured results/runs/measured --write
+
+# Symmetries of learnt metrics, over a dictionary and with Metric Nets, about a quarter of an hour; and chaos by |L_f g|.
+bench-killing: $(READY)
+	rm -rf results/runs/killing
+	OMP_NUM_THREADS=1 $(BIN)/ndm sweep physics/killing_table --out results/runs/killing --table results/physics/killing.md
+	$(BIN)/python -m tests.plugins.physics.kinetic.bench_chaos --write
+
+# Every planning task, the planners beside each other, and the planner with a part left out; about an hour. MuJoCo and fast marching are extras.
+PLANNED := benchmark reacher known known_discrete ablation
+bench-planning: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench,mujoco]'
+	for part in $(PLANNED); do OMP_NUM_THREADS=1 $(BIN)/ndm sweep planning/$$part --out results/runs/planning/$$part || exit 1; done
+	$(BIN)/python -m tests.plugins.planning.bench_planning results/runs/planning --write
 
 # The tables and the picture that README cites, from nothing.
 results: $(READY)

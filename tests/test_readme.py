@@ -17,7 +17,7 @@ def test_tables_are_those_on_disk(table):
     assert (ROOT / f"results/{table}.md").read_text().strip() in README
 
 
-@pytest.mark.parametrize("page, part", [("geometry/curvature", 1), ("physics/benchmark", 2)])
+@pytest.mark.parametrize("page, part", [("geometry/curvature", 1), ("physics/benchmark", 2), ("planning/benchmark", 2)])
 def test_tables_of_pages_are_those_on_disk(page, part):
     assert (ROOT / f"results/{page}.md").read_text().split("\n\n")[part].strip() in README
 

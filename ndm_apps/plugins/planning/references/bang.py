@@ -14,7 +14,7 @@ def bang_steps(distance: float) -> int:
     Examples
     --------
     >>> bang_steps(0.0), bang_steps(1.0)
-    (0, 34)
+    (0, 31)
     """
     steps, speed, done = 0, 0.0, 0.0
     while done < distance:

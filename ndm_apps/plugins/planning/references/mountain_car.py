@@ -39,7 +39,7 @@ def least_energy(start: float, steps: int) -> float:
     Examples
     --------
     >>> round(100 - least_energy(-0.5, 500), 1)
-    99.4
+    99.3
     """
     best = np.inf
     for path in sorted(_pumped(start, steps), key=len)[-_TRIED:]:
