@@ -109,6 +109,8 @@ bench-planning: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench,mujoco]'
 	for part in $(PLANNED); do OMP_NUM_THREADS=1 $(BIN)/ndm sweep planning/$$part --out results/runs/planning/$$part || exit 1; done
 	$(BIN)/python -m tests.plugins.planning.bench_planning results/runs/planning --write
+	OMP_NUM_THREADS=1 $(BIN)/ndm sweep planning/pendulum --set methods.ndm.learner.random=1.0 --set methods.ndm.learner.structure=net \
+	  --out results/runs/planning-pendulum --table results/planning/pendulum.md
 
 # The tables and the picture that README cites, from nothing.
 results: $(READY)
