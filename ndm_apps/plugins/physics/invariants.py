@@ -22,6 +22,7 @@ from ndm_apps.plugins.physics.laws import Law, finished, judged
 from ndm_apps.plugins.physics.level import EXACT_NOISE, NOISY, Level
 from ndm_apps.plugins.physics.lines import DEGREE, eliminated
 from ndm_apps.plugins.physics.noise import estimate_noise
+from ndm_apps.plugins.physics.rational import quotients
 from ndm_apps.plugins.physics.scan import families
 from ndm_apps.plugins.physics.schema import FEWEST_TRAJECTORIES, SpectralSettings
 from ndm_apps.plugins.physics.search import CANDIDATES, PROBES, Found, Spectrum
@@ -194,7 +195,11 @@ def find_invariants(
     )
     notes = [_ALONE]
     if len(data) > 1:
-        notes = [*searching.run(order, scans), *_notes(parts, searching.sigma / spreads, moving, len(searching.levels))]
+        notes = searching.run(order, scans)
+        for tier in quotients(searching.samples.fitting, words, settings.terms) if settings.special else ():
+            if not any(one.mean == "each" for one in searching.found):
+                searching.search([tier], (), levels[0])
+        notes += _notes(parts, searching.sigma / spreads, moving, len(searching.levels))
 
     probes = (searching.averages.judging or searching.averages.pooled).values
     probes = probes[points.choice(len(probes), min(PROBES, len(probes)), replace=False)]

@@ -130,7 +130,7 @@ def perturbed_laws(data: Trajectories, found: Discovery) -> list[Perturbed]:
         return []
     spreads = data.values.std(axis=0)
     spreads = np.where(spreads > 0, spreads, 1.0)
-    thin = thinned(data, max(SAMPLES // len(data), 20))
+    thin = data.thinned(SAMPLES)
     settings = SpectralSettings(exact_drift=DRIFT)
     level = Tolerant(TOLERANCE * spreads, spreads, True, len(thin.values), settings)
     searching = Stages(
@@ -151,24 +151,6 @@ def perturbed_laws(data: Trajectories, found: Discovery) -> list[Perturbed]:
         if drift(law.formula(thin.values), thin.starts) < DRIFT:
             laws.append(law)
     return laws
-
-
-def thinned(data: Trajectories, most: int) -> Trajectories:
-    """Return trajectories of at most so many samples, evenly chosen.
-
-    Examples
-    --------
-    >>> one = Trajectories(("x",), frozenset(), np.arange(9.0), np.arange(9.0)[:, None], np.array([0, 5]))
-    >>> thinned(one, 3).time.tolist()
-    [0.0, 2.0, 4.0, 5.0, 6.0, 8.0]
-    """
-    rows = [
-        np.unique(np.linspace(start, start + length - 1, min(length, most)).astype(int))
-        for start, length in zip(data.starts.tolist(), data.lengths.tolist(), strict=True)
-    ]
-    starts = np.cumsum([0, *(len(part) for part in rows)])[:-1]
-    chosen = np.concatenate(rows)
-    return Trajectories(data.state, data.angles, data.time[chosen], data.values[chosen], starts)
 
 
 def fitted(dictionary: Dictionary, data: Trajectories) -> tuple[Array, Array]:

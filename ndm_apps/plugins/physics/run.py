@@ -30,7 +30,6 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
         from ndm_apps.plugins.physics.kinetic import run as kinetic
 
         return kinetic.run(task, method, settings, context)
-    context.checkpoint.load()
     choose, search, compare = np.random.default_rng([context.seed, 1]).spawn(3)
     measured: Measured | None = None
     if task.system is not None:

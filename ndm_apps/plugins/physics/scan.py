@@ -34,6 +34,8 @@ SOFTENINGS = (0.0, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 POWERS = (-4.0, -3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 1.5, 2.5, 3.0)
 RATES = (0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0)
 _DIGITS = 6
+#: Minima on the grid that are looked at more closely.
+VALLEYS = 2
 
 
 @final
@@ -105,10 +107,7 @@ def settled(family: Family, data: Trajectories, level: Level) -> Tier | None:
         return float(found[0]) if len(found) and np.isfinite(found[0]) else np.inf
 
     values = [least(number) for number in family.grid]
-    best = int(np.argmin(values))
-    low, high = family.grid[max(best - 1, 0)], family.grid[min(best + 1, len(values) - 1)]
-    found = minimize_scalar(least, bounds=(low, high), method="bounded", options={"xatol": 1e-12 * (high - low)})
-    number, value = float(found.x), float(found.fun)
+    number, value = min((_refined(least, family.grid, n) for n in _valleys(values)), key=lambda one: one[1])
     if value > WORTH * level.kept or value > least(family.usual) - GAIN / len(data.values):
         return None
     allowed = max(value, 1.0) if level.exact else value + ROUNDING / len(data.values)
@@ -120,6 +119,26 @@ def settled(family: Family, data: Trajectories, level: Level) -> Tier | None:
     if number == family.usual:
         return None
     return Tier(family.name, f"{family.words} ({number:.6g})", Dictionary(data.state, tuple(family.terms(number))))
+
+
+def _valleys(values: Sequence[float]) -> list[int]:
+    """Return where values are least among their neighbours, the lowest few first: the lowest need not be the deepest.
+
+    Examples
+    --------
+    >>> _valleys([3.0, 5.0, 4.0, 2.0, 6.0])
+    [3, 0]
+    """
+    padded = [np.inf, *values, np.inf]
+    found = [n for n in range(len(values)) if padded[n + 1] <= min(padded[n], padded[n + 2])]
+    return sorted(found, key=lambda n: values[n])[:VALLEYS]
+
+
+def _refined(least: Callable[[float], float], grid: Sequence[float], best: int) -> tuple[float, float]:
+    """Return the number between neighbours of a grid's that has the least value, and the value."""
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = minimize_scalar(least, bounds=(low, high), method="bounded", options={"xatol": 1e-12 * (high - low)})
+    return float(found.x), float(found.fun)
 
 
 def _small(columns: Sequence[str], terms: Sequence[Term]) -> Dictionary:

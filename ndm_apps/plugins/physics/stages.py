@@ -28,6 +28,8 @@ from ndm_apps.plugins.physics.windows import Averaged, averaged
 Array = NDArray[np.float64]
 #: A dictionary that is defined at a smaller part of the samples is left out.
 LEAST_VALID = 0.7
+#: Without noise more samples than these say nothing new: so many of a longer table are searched.
+MOST = 12_000
 #: A dictionary is searched with so many samples for each of its terms at least: with fewer, it fits any noise.
 PER_TERM = 3
 
@@ -86,7 +88,7 @@ class Stages:
         progress: Callable[[int, int, str], None],
     ) -> None:
         self.data, self.divide = data, divide
-        self.samples = self.averages = divide(data)
+        self.samples = self.averages = divide(data.thinned(MOST))
         self.thinned: Averaged | None = None
         self.levels, self.moving, self.settings = levels, moving, settings
         self.fractions, self.progress = fractions, progress
@@ -191,7 +193,7 @@ class Stages:
         if not proven.any():
             self.thinned = averaged(self.data, sigma)
             self.finest = replace(level, sigma=self.thinned.sigma)
-            self.averages = self.divide(self.thinned.data) if self.thinned.window > 1 else self.samples
+            self.averages = self.divide(self.thinned.data) if self.thinned.window > 1 else self.divide(self.data)
         return self.finest
 
     def rates(self, tiers: Sequence[Tier], most: int) -> list[Found]:

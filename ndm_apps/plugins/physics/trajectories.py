@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+#: So many samples of each trajectory stay when they are thinned.
+FEW = 20
 
 
 @final
@@ -79,3 +81,23 @@ class Trajectories:
             np.concatenate([values for _, values in chosen]),
             np.concatenate([[0], np.cumsum(lengths)[:-1]]),
         )
+
+    def thinned(self, most: int) -> Trajectories:
+        """Return evenly chosen samples of each trajectory, ``most`` or about that in all; a few of each stay.
+
+        Examples
+        --------
+        >>> one = Trajectories(("x",), frozenset(), np.arange(99.0), np.zeros((99, 1)), np.array([0]))
+        >>> one.thinned(50).time[:4].tolist(), len(one.thinned(99).time)
+        ([0.0, 2.0, 4.0, 6.0], 99)
+        """
+        share = most / len(self.values)
+        if share >= 1:
+            return self
+        rows = [
+            start + np.unique(np.linspace(0, length - 1, min(length, max(round(share * length), FEW))).astype(int))
+            for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True)
+        ]
+        chosen = np.concatenate(rows)
+        starts = np.cumsum([0, *(len(part) for part in rows[:-1])])
+        return Trajectories(self.state, self.angles, self.time[chosen], self.values[chosen], starts)

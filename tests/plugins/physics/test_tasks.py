@@ -51,6 +51,7 @@ COUNTS = {
     "roessler": (3, 0),
     "driven_oscillator": (3, 0),
     "random_walk": (2, 0),
+    "double_pendulum_momenta": (4, 1),
 }
 
 

@@ -25,7 +25,6 @@ def run(task: PhysicsTask, method: str, settings: KineticSettings, context: RunC
 
     A run takes seconds, or a minute with networks: one that is resumed begins again.
     """
-    context.checkpoint.load()
     rng = np.random.default_rng([context.seed, 2])
     context.progress(0, 1, "simulating" if task.system is not None else "reading")
     if task.system is not None:
