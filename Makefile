@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench-laws bench-measured bench-killing bench-planning bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
+.PHONY: demo test lint bench-laws bench-measured bench-killing bench-planning bench-tracking bench-sweep bench-scaling bench-generative chaos bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
 
 demo: $(READY)
 	$(BIN)/ndm demo
@@ -111,6 +111,34 @@ bench-planning: $(READY)
 	$(BIN)/python -m tests.plugins.planning.bench_planning results/runs/planning --write
 	OMP_NUM_THREADS=1 $(BIN)/ndm sweep planning/pendulum --set methods.ndm.learner.random=1.0 --set methods.ndm.learner.structure=net \
 	  --out results/runs/planning-pendulum --table results/planning/pendulum.md
+
+# Points, sweeps and servers that die, through a real MLflow.
+bench-tracking: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench_tracking --write
+
+# Speed of a sweep with two workers, cost of a run, a Ray cluster of two nodes with one killed; about ten minutes.
+bench-sweep: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/python -m tests.bench_sweep --write
+
+# One run shared by two processes, a sweep on two workers, and what that projects to; about five minutes on a quiet machine.
+bench-scaling: $(READY)
+	$(BIN)/python -m tests.engine.bench_scaling --write
+
+# Faults injected into runs and sweeps, and wrong input by the hundred; as root also full and read-only disks; about a quarter of an hour.
+chaos: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos.bench_commands --write
+
+# Geodesics, samples and trust on MNIST and Fashion-MNIST, three models each; needs both in NDM_DATA.
+bench-generative: $(READY)
+	rm -rf results/runs/generative
+	for data in mnist fashion; do \
+	  OMP_NUM_THREADS=1 $(BIN)/ndm sweep generative/$$data --seeds 0:3 --out results/runs/generative/$$data || exit 1; \
+	done
+	$(BIN)/python -m tests.plugins.generative.bench_generative results/runs/generative/mnist results/runs/generative/fashion --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.plugins.generative.bench_geodesics --write
 
 # The tables and the picture that README cites, from nothing.
 results: $(READY)

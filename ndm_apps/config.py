@@ -14,6 +14,7 @@ from ndm_apps import shipped
 from ndm_apps.errors import InputError
 from ndm_apps.overrides import LARGEST_SEED, apply_override, expand_overrides, parse_seeds, require_distinct
 from ndm_apps.plugins.base import Plugin, Schema, Settings, Task
+from ndm_apps.search_space import Search
 from ndm_apps.tasks import read_task, validate_task
 from ndm_apps.validation import validate
 from ndm_apps.wording import short, unknown
@@ -85,6 +86,8 @@ class RunConfig(Schema):
         Settings of methods, by name. Those of methods that are not chosen are validated too.
     sweep
         What ``ndm sweep`` runs.
+    search
+        What ``ndm sweep --search`` tries.
     """
 
     task: str | dict[str, Any]
@@ -98,6 +101,7 @@ class RunConfig(Schema):
     checkpoint_every: Annotated[int, Field(ge=0)] = 50
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
     sweep: Sweep = Field(default_factory=Sweep)
+    search: Search | None = None
 
     @field_validator("device")
     @classmethod
@@ -165,7 +169,7 @@ class Config:
         return {
             "task": _plain(self.task),
             "task_name": self.task_name,
-            **self.run.model_dump(mode="json", exclude={"task", "task_name", "methods", "sweep"}),
+            **self.run.model_dump(mode="json", exclude={"task", "task_name", "methods", "sweep", "search"}),
             "methods": {self.run.method: _plain(self.settings)},
         }
 

@@ -11,6 +11,10 @@ class InputError(Exception):
     """
 
 
+class BusyError(InputError):
+    """Another process is at work on the same folder now."""
+
+
 class FieldError(ValueError):
     """Raised by a validator of a whole model to point at one value inside it, such as ``("equations", "p")``."""
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dis
-import json
-import math
-import os
+import errno
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -18,15 +16,31 @@ from typing import Any
 import numpy as np
 import torch
 
-from ndm_apps import provenance, report, tracking
+from ndm_apps import provenance, report, run_together, tracking
 from ndm_apps.config import Config, load_config
-from ndm_apps.engine.checkpoint import load_state
-from ndm_apps.errors import InputError
-from ndm_apps.files import write_bytes, write_text
+from ndm_apps.errors import BusyError, InputError
+from ndm_apps.files import write_text
+from ndm_apps.interruption import Interruption
 from ndm_apps.plugins.base import Result, RunContext, resolve
-from ndm_apps.run_files import CONFIG, PAGE, RESULT, STATE, Claim, RunCheckpoint, is_complete
+from ndm_apps.run_files import (
+    CONFIG,
+    PAGE,
+    RESULT,
+    STATE,
+    Claim,
+    RunCheckpoint,
+    is_complete,
+    read_result,
+    read_state,
+)
+from ndm_apps.run_results import as_json, export_model, write_figures, write_result
+
+__all__ = ["RESULT", "default_folder", "execute", "inspect_run", "seed_everything"]
 
 Progress = Callable[[int, int, str], None]
+
+INTERRUPTED = "interrupted; the run stops as soon as it has saved (interrupt it once more to stop it now)"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def default_folder(config: Config, results: Path) -> Path:
@@ -71,43 +85,68 @@ def execute(
     InputError
         If the folder holds another run or cannot be written, the device is not there, or the plugin refuses its data.
         A run that had not begun to log by then leaves nothing on disk and nothing in MLflow.
+    KeyboardInterrupt
+        At Ctrl-C or SIGTERM, once the state is saved if the plugin can save it at any time; see
+        :class:`~ndm_apps.interruption.Interruption`.
     """
-    if is_complete(config, out, resume=resume):
-        if not (out / PAGE).exists():  # cut off between the result and its page
-            report.write_run_page(out)
-        return json.loads((out / RESULT).read_text(encoding="utf-8"))
+    workers = run_together.join(config)  # this process alone, unless torchrun started several
+    if workers.rank == 0 and is_complete(config, out, resume=resume):
+        values = _finished(config, out)
+        if track and tracking.is_behind(out):  # cut off while it was sent
+            tracking.sync(out, parent=parent, on_warning=warn)
+        return values
     plugin_run = resolve(config.plugin.entry)  # before the clock starts: importing is not running
-    device = _device(config.run.device)
+    device = _device(run_together.device_of(config, workers))
     provenance.reset_peak_memory()
     torch.set_num_threads(config.run.threads)
     seed_everything(config.run.seed)
+    if workers.rank:  # the first process writes
+        return run_together.follow(config, out, plugin_run, device, resume=resume)
     claim = Claim(config, out)
     delivery = _Delivery(tracking.Tracker(out, parent=parent, on_warning=warn) if track else None)
     claim.metrics.on_first = delivery.start
-    checkpoint = RunCheckpoint(out / STATE, config.run.checkpoint_every, claim.metrics)
-    context = RunContext(
-        seed=config.run.seed,
-        device=device,
-        dtype=config.run.dtype,
-        evaluate=config.run.evaluate,
-        log=claim.metrics.log,
-        progress=progress,
-        checkpoint=checkpoint,
-    )
     try:
-        with report.style(), _refusals_as_input_errors(config, plugin_run):
-            outcome: Result = plugin_run(config.task, config.run.method, config.settings, context)
-        values = _write(config, out, outcome, checkpoint.seconds())
-        if track:
-            _export_model(outcome, out / "checkpoint")
-        report.write_run_page(out)
-        delivery.start()
+        if not claim.is_new and is_complete(config, out, resume=True):  # another process was faster
+            return read_result(out)
+        with _full_disk_as_input_error(out), Interruption(lambda: warn(INTERRUPTED)) as interruption:
+            checkpoint = RunCheckpoint(out, config.run.checkpoint_every, claim.metrics, interruption)
+            context = RunContext(
+                seed=config.run.seed,
+                device=device,
+                dtype=config.run.dtype,
+                evaluate=config.run.evaluate,
+                log=claim.metrics.log,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
+            with report.style(), _refusals_as_input_errors(config, plugin_run):
+                outcome: Result = plugin_run(config.task, config.run.method, config.settings, context)
+            interruption.hold()  # what is left takes a moment
+            if track:
+                export_model(outcome, out / "checkpoint")
+            claim.metrics.secure()
+            values = write_result(config, out, outcome, checkpoint.seconds())
+            report.write_run_page(out)
+            delivery.start()
     except InputError:
         claim.withdraw()
         raise
     finally:
         claim.metrics.close()
         delivery.finish()
+    return values
+
+
+def _finished(config: Config, out: Path) -> dict[str, Any]:
+    """Return the result of a complete run; write the page that it was cut off from."""
+    values = read_result(out)
+    if not (out / PAGE).exists():
+        with suppress(BusyError):  # the process that is about to write it
+            claim = Claim(config, out)
+            try:
+                report.write_run_page(out)
+            finally:
+                claim.metrics.close()
     return values
 
 
@@ -130,7 +169,8 @@ def inspect_run(folder: Path) -> dict[str, Any]:
     config = load_config(_run_file(folder, CONFIG))
     if not config.plugin.inspect:
         raise InputError(f"{folder}: the plugin {config.plugin.domain!r} has nothing to inspect")
-    state = load_state(_run_file(folder, STATE))["plugin"]
+    _run_file(folder, STATE)
+    state = read_state(folder)["plugin"]
     inspect = resolve(config.plugin.inspect)
     # A run may be looked at on a machine that lacks the device it was made on.
     run = config.run if _is_available(config.run.device) else config.run.model_copy(update={"device": "cpu"})
@@ -138,8 +178,8 @@ def inspect_run(folder: Path) -> dict[str, Any]:
     seed_everything(run.seed)
     with report.style(), _refusals_as_input_errors(config, inspect):
         outcome: Result = inspect(config.task, run.method, config.settings, state, run)
-    _write_figures(folder, outcome)
-    write_text(folder / "inspect.json", _json(outcome.values))
+    write_figures(folder, outcome)
+    write_text(folder / "inspect.json", as_json(outcome.values))
     report.write_run_page(folder)
     return outcome.values
 
@@ -159,6 +199,18 @@ class _Delivery:
         """Deliver the rest, if anything was ever to be delivered."""
         if self._started is not None:
             self._started.finish()
+
+
+@contextmanager
+def _full_disk_as_input_error(out: Path) -> Iterator[None]:
+    """Tell in one line that a folder cannot be written any more; what has been saved in it stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"--out: {out} cannot be written any more ({reason}); later, go on with --resume") from error
 
 
 @contextmanager
@@ -203,80 +255,3 @@ def _device(name: str) -> str:
     if not _is_available(name):
         raise InputError(f"device: got {name!r}, but torch sees no such device here; cpu is always there")
     return name
-
-
-def _write(config: Config, out: Path, outcome: Result, seconds: float) -> dict[str, Any]:
-    """Write figures, data set and further files, then ``result.json``, which makes the run complete."""
-    _write_figures(out, outcome)
-    for name, text in outcome.files.items():
-        write_text(out / name, text)
-    if outcome.dataset is not None:
-        write_text(out / "dataset.json", json.dumps(vars(outcome.dataset), indent=1))
-    values = {
-        "task": config.task_name,
-        "method": config.run.method,
-        "seed": config.run.seed,
-        **outcome.values,
-        "seconds": seconds,
-        "peak_memory_mb": provenance.peak_memory_mb(),
-        "config": config.resolved(),
-        "versions": provenance.versions(),
-        "git": provenance.git_commit(),
-    }
-    text = _json(values)
-    write_text(out / RESULT, text)
-    return json.loads(text)
-
-
-def _json(values: Any) -> str:
-    """Return JSON that every reader takes: null stands for a number that is not finite."""
-
-    def finite(value: Any) -> Any:
-        match value:
-            case float() if not math.isfinite(value):
-                return None
-            case dict():
-                return {key: finite(item) for key, item in value.items()}
-            case list() | tuple():
-                return [finite(item) for item in value]
-        return value
-
-    return json.dumps(finite(values), indent=1, allow_nan=False)
-
-
-def _write_figures(out: Path, outcome: Result) -> None:
-    """Write figures, and their captions beside those that are there already."""
-    captions_file = out / "figures" / "captions.json"
-    captions = json.loads(captions_file.read_text(encoding="utf-8")) if captions_file.exists() else {}
-    for name, picture in outcome.pictures.items():
-        report.save_svg(picture.figure, out / "figures" / f"{name}.svg")
-        captions[name] = picture.caption
-    for name, animation in outcome.animations.items():
-        write_bytes(out / "figures" / f"{name}.gif", animation.gif)
-        captions[name] = animation.caption
-    write_text(captions_file, json.dumps(captions, indent=1))
-
-
-def _export_model(outcome: Result, folder: Path) -> None:
-    """Write the model as a ``torch.export`` archive with its signature, for MLflow, where it can be exported."""
-    if outcome.model is None:
-        return
-    temporary = folder / ".model.pt2"
-    folder.mkdir(exist_ok=True)
-    try:
-        program = torch.export.export(
-            outcome.model, (outcome.example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
-        )
-        torch.export.save(program, temporary)
-    except Exception:  # whatever the exporter cannot trace; the run's own checkpoint holds the weights anyway
-        temporary.unlink(missing_ok=True)
-        return
-    with torch.no_grad():
-        output = outcome.model(outcome.example)
-    signature = {name: [_tensor_schema(value)] for name, value in (("inputs", outcome.example), ("outputs", output))}
-    write_text(folder / "model_signature.json", json.dumps(signature))
-    os.replace(temporary, folder / "model.pt2")
-
-
-def _tensor_schema(value: torch.Tensor) -> dict[str, Any]:
-    return {"dtype": str(value.dtype).removeprefix("torch."), "shape": [-1, *value.shape[1:]]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -14,8 +15,10 @@ from typing import Any
 
 from ndm_apps.config import Config, dump_yaml, load_config
 from ndm_apps.engine.checkpoint import load_state, random_states, restore_random_states, save_state
-from ndm_apps.errors import InputError
-from ndm_apps.files import write_text
+from ndm_apps.errors import BusyError, InputError
+from ndm_apps.files import is_temporary, remove_temporaries, write_text
+from ndm_apps.interruption import Interruption
+from ndm_apps.yaml_source import read_yaml
 
 CONFIG, METRICS, RESULT, PAGE = "config.yaml", "metrics.jsonl", "result.json", "report.html"
 STATE = "checkpoint/state.safetensors"
@@ -47,11 +50,51 @@ def is_complete(config: Config, out: Path, *, resume: bool) -> bool:
 
 def _is_ours(path: Path) -> bool:
     """Whether a folder was cut off before its config was there: an empty log, or the config's temporary file."""
-    return path.name.startswith(f".{CONFIG}-") or (path.name == METRICS and path.stat().st_size == 0)
+    return is_temporary(path, CONFIG) or (path.name == METRICS and path.stat().st_size == 0)
 
 
 def _unusable(out: Path, error: OSError) -> InputError:
     return InputError(f"--out: {out} cannot be written ({(error.strerror or str(error)).lower()})")
+
+
+def read_result(out: Path) -> dict[str, Any]:
+    """Return ``result.json`` of a complete run.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or is that of another run than ``config.yaml`` beside it.
+    """
+    file = out / RESULT
+    advice = "delete it to have it written again (--resume)"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: damaged (not JSON); {advice}") from error
+    config = load_config(out / CONFIG)
+    expected = {"task": config.task_name, "method": config.run.method, "seed": config.run.seed}
+    if not isinstance(values, dict) or {key: values.get(key) for key in expected} != expected:
+        raise InputError(f"{file}: not the result of {CONFIG} beside it; {advice}")
+    return values
+
+
+def read_state(out: Path) -> dict[str, Any]:
+    """Return what :class:`RunCheckpoint` saved in the folder of a run.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is damaged, something else's, or of another run than ``config.yaml`` beside it.
+    """
+    state = load_state(out / STATE)
+    if not isinstance(state, dict) or state.get("config") != config_digest(out):
+        raise InputError(f"{out / STATE}: not a checkpoint of the run that {CONFIG} beside it describes")
+    return state
+
+
+def config_digest(out: Path) -> str:
+    """Return a digest of what ``config.yaml`` says, whatever later versions of the program make of it."""
+    return hashlib.sha256(dump_yaml(read_yaml(out / CONFIG).data).encode()).hexdigest()
 
 
 class Claim:
@@ -67,7 +110,9 @@ class Claim:
     Raises
     ------
     InputError
-        If the folder cannot be written, or another process runs in it.
+        If the folder cannot be written.
+    BusyError
+        If another process runs in it.
     """
 
     def __init__(self, config: Config, out: Path) -> None:
@@ -77,11 +122,11 @@ class Claim:
             self._made = [folder for folder in (out, *out.parents) if not folder.exists()]
             out.mkdir(parents=True, exist_ok=True)
             self.metrics = MetricsLog(out / METRICS)
-            self._fresh = not (out / CONFIG).exists()
-            if self._fresh:
+            for folder in (out, (out / STATE).parent, out / "figures"):
+                remove_temporaries(folder)
+            self.is_new = not (out / CONFIG).exists()
+            if self.is_new:
                 write_text(out / CONFIG, dump_yaml(config.resolved()))
-            if not (out / STATE).exists():
-                self.metrics.cut(0)
         except OSError as error:
             # An empty log may stay behind on a full disk; it does not keep a later run out.
             self._remove(self._made)
@@ -89,9 +134,10 @@ class Claim:
 
     def withdraw(self) -> None:
         """Remove what the claim wrote, if it made the run and nothing has come of it: wrong input leaves nothing."""
-        if self._fresh and not self.metrics.used and not (self._out / STATE).exists():
-            (self._out / CONFIG).unlink(missing_ok=True)
-            (self._out / METRICS).unlink(missing_ok=True)
+        if self.is_new and not self.metrics.used and not (self._out / STATE).exists():
+            with suppress(OSError):  # a disk that has become read-only
+                (self._out / CONFIG).unlink(missing_ok=True)
+                (self._out / METRICS).unlink(missing_ok=True)
             self._remove(self._made)
 
     @staticmethod
@@ -115,19 +161,24 @@ class MetricsLog:
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, path.open("ab")
         self._flushed = time.monotonic()
-        self.used = False
+        self._is_cut, self.used = False, False
         self.on_first: Callable[[], None] = lambda: None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_taken = not path.exists() or not os.path.samestat(path.stat(), os.fstat(self._file.fileno()))
         except BlockingIOError:
-            self._file.close()
-            raise InputError(f"--out: another process runs in {path.parent} right now; choose another folder") from None
+            is_taken = True
         except OSError:
-            pass  # a file system without locks
+            is_taken = False  # a file system without locks
+        if is_taken:  # by a process that runs, or by one that has removed its file since it was opened here
+            self._file.close()
+            raise BusyError(f"--out: another process runs in {path.parent} right now; choose another folder")
 
     def log(self, name: str, value: float, step: int) -> None:
-        """Append one value of a metric."""
+        """Append one value of a metric; what an earlier sitting logged is dropped unless :meth:`cut` kept it."""
         if not self.used:
+            if not self._is_cut:
+                self.cut(0)
             self.used = True
             self.on_first()
         number = float(value)
@@ -161,10 +212,12 @@ class MetricsLog:
             raise InputError(f"{self._path}: shorter than at its checkpoint, so the run cannot go on")
         self._file.truncate(length)
         self._file.seek(length)
+        self._is_cut = True
 
     def close(self) -> None:
         """Close the file and let other processes have it."""
-        self._file.close()
+        with suppress(OSError):  # a full disk; what matters was secured, and failed there
+            self._file.close()
 
 
 class RunCheckpoint:
@@ -172,16 +225,19 @@ class RunCheckpoint:
 
     Parameters
     ----------
-    path
-        File of the state.
+    out
+        Folder of the run.
     every
         Steps between checkpoints; 0 for none but the last.
     metrics
         The log that is cut back when the run resumes.
+    interruption
+        A signal that asks for a checkpoint, and ends the run when it is saved.
     """
 
-    def __init__(self, path: Path, every: int, metrics: MetricsLog) -> None:
-        self._path, self._every, self._metrics = path, every, metrics
+    def __init__(self, out: Path, every: int, metrics: MetricsLog, interruption: Interruption) -> None:
+        self._out, self._every, self._metrics, self._interruption = out, every, metrics, interruption
+        self._digest = config_digest(out)
         self._began, self._before = time.monotonic(), 0.0
 
     def seconds(self) -> float:
@@ -190,7 +246,8 @@ class RunCheckpoint:
 
     def due(self, step: int) -> bool:
         """Whether the state should be saved after ``step`` steps."""
-        return self._every > 0 and step % self._every == 0
+        self._interruption.hold()  # a plugin that asks can save its state whenever it is asked to
+        return self._interruption.pending or (self._every > 0 and step % self._every == 0)
 
     def save(self, state: Mapping[str, Any], step: int) -> None:
         """Save the state atomically."""
@@ -200,14 +257,16 @@ class RunCheckpoint:
             "metrics": self._metrics.secure(),
             "seconds": self.seconds(),
             "step": step,
+            "config": self._digest,
         }
-        save_state(self._path, whole)
+        save_state(self._out / STATE, whole)
+        self._interruption.release()
 
     def load(self) -> dict[str, Any] | None:
         """Return the plugin's last saved state, with random-number states restored; None if there is none."""
-        if not self._path.exists():
+        if not (self._out / STATE).exists():
             return None
-        whole = load_state(self._path)
+        whole = read_state(self._out)
         self._metrics.cut(whole["metrics"])
         restore_random_states(whole["random"])
         self._before = whole["seconds"]

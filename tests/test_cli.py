@@ -175,6 +175,12 @@ def test_wrong_arguments_of_check(arguments, says, refused):
         (["sweep", "good.yaml", "--jobs", "0"], "'--jobs'"),
         (["sweep", "good.yaml", "--set", "seed=1,1"], "given twice"),
         (["sweep", "good.yaml", "--out", "."], "--out: . is not empty and holds no sweep"),
+        (["sweep", "good.yaml", "--baseline", "naive"], "--baseline: got 'naive', must be a method of the sweep (ndm)"),
+        (["sweep", "good.yaml", "--device", "gpu"], "--set device=gpu: device: got 'gpu'"),
+        (["sweep", "good.yaml", "--search"], "--search: good.yaml has no search section"),
+        (["sweep", "good.yaml", "--search", "--set", "seed=1"], "--set seed=1: the search section decides"),
+        (["sweep", "good.yaml", "--search", "--table", "t.csv"], "--search: writes its own table"),
+        (["run", "good.yaml", "--device", "cuda:99"], "torch sees no such device here"),
         (["inspect", "nowhere"], "no config.yaml there"),
         (["report", "nowhere"], "PATH: nowhere is not a folder"),
         (["report", "."], "PATH: no run and no sweep in ."),
@@ -212,7 +218,7 @@ def test_help_fits_a_terminal_of_80_columns(ndm, monkeypatch):
     status, whole, _ = ndm()
     assert status == 0 and ndm("--help")[1] == whole == ndm("-h")[1]
     commands = [line.split()[0] for line in whole.partition("Commands:\n")[2].splitlines()]
-    assert commands == ["list", "check", "run", "discover", "sweep", "inspect", "report", "ui", "data", "demo"]
+    assert commands == ["list", "check", "run", "discover", "sweep", "inspect", "report", "ui", "data", "demo", "new"]
     assert "..." not in whole.partition("Commands:")[2], "no summary is cut short"
     for text in (whole, *(ndm(command, "--help")[1] for command in commands)):
         assert max(map(len, text.splitlines())) <= 80
@@ -346,6 +352,33 @@ def test_sweep_and_report(ndm, here, quick):
     rows = [sorted((here / "tables" / name).read_text().splitlines()) for name in ("one.csv", "two.csv")]
     assert rows[0] == rows[1]
     assert ndm("report", "sweep/ndm-seed0", "sweep/ndm-seed1")[0] == 0
+
+
+def test_sweep_records_what_repeats_it(ndm, here, quick):
+    arguments = ["sweep", "good.yaml", "--seeds", "0:2", "--set", "method=ndm,naive", "--jobs", "1",
+                 "--baseline", "naive", "--device", "cpu", "--no-track", "--out", "sweep"]  # fmt: skip
+    assert ndm(*arguments)[0] == 0
+    known = json.loads((here / "sweep" / "sweep.json").read_text())
+    assert known["baseline"] == "naive"
+    again = known["command"]
+    assert again[0] == "ndm" and "device=cpu" in again
+    before = {path: path.stat().st_mtime_ns for path in here.glob("sweep/*/result.json")}
+    assert ndm(*again[1:])[0] == 0
+    assert before == {path: path.stat().st_mtime_ns for path in here.glob("sweep/*/result.json")} and len(before) == 4
+
+
+def test_search_prints_the_best_settings(ndm, here, quick):
+    pytest.importorskip("optuna")
+    space = "search:\n  trials: 3\n  seeds: 1000\n  space:\n    methods.ndm.solver: [lda, ridge]\n"
+    (here / "space.yaml").write_text(GOOD + space)
+    status, out, err = ndm("sweep", "space.yaml", "--search", "--jobs", "1", "--no-track", "--out", "found")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[:2] == [
+        "trials: 3 (0 failed), in found/trials.csv",
+        "best accuracy on held-out data: 100.2500",
+    ]
+    assert "methods.ndm.solver: " in out and out.endswith("config: found/best.yaml\nreport: found/report.html\n")
+    assert ndm("run", "found/best.yaml", "--out", "best", "--no-track")[0] == 0
 
 
 def test_a_failing_member_of_a_sweep_is_told(ndm, here, monkeypatch):

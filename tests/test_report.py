@@ -1,8 +1,10 @@
 import csv
+import hashlib
 import json
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -22,7 +24,7 @@ from ndm_apps.report import (
     write_run_page,
     write_sweep_page,
 )
-from ndm_apps.report.figures import draw_comparison, draw_curves, read_curves
+from ndm_apps.report.curves import read_curves
 from ndm_apps.report.svg import inline_svg
 
 ACCURACY = Column("accuracy", "accuracy", ".3f", "higher")
@@ -47,7 +49,7 @@ def figure_text(tmp_path, title="title"):
 class Tags(HTMLParser):
     """Collects all tags and checks that what is opened is closed in order."""
 
-    VOID = frozenset({"meta", "br", "link", "img", "hr", "input"})
+    VOID = frozenset({"meta", "br", "link", "img", "hr", "input", "source"})
 
     def __init__(self, text):
         super().__init__()
@@ -72,7 +74,12 @@ class Tags(HTMLParser):
 
 def assert_self_contained(text):
     tags = Tags(text)
-    assert not {tag for tag, _ in tags.seen} & {"script", "link", "iframe", "object", "foreignobject"}
+    assert not {tag for tag, _ in tags.seen} & {"link", "iframe", "object", "foreignobject"}
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert len(scripts) == [tag for tag, _ in tags.seen].count("script")
+    for script in scripts:  # the page's own, and no other may run
+        digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in text
     for target in tags.values("href") + tags.values("src"):
         assert target.startswith(("#", "./", "data:image/")), target
     names = {name for _, attributes in tags.seen for name in attributes}
@@ -217,7 +224,7 @@ def test_style_changes_nothing_outside():
 
 def test_inlined_figures_keep_their_drawing_and_share_no_id(tmp_path):
     text = figure_text(tmp_path)
-    one, two = (inline_svg(text, prefix, "A 'curve' & \"more\"") for prefix in ("one-", "two-"))
+    one, two = (inline_svg(text, prefix, "A 'curve' & \"more\"").markup for prefix in ("one-", "two-"))
     ids = [set(re.findall(r'\bid="([^"]*)"', drawing)) for drawing in (one, two)]
     assert ids[0] and not ids[0] & ids[1]
     for drawing, found in zip((one, two), ids, strict=True):
@@ -254,7 +261,7 @@ HOSTILE = [
 @pytest.mark.parametrize("content", HOSTILE)
 def test_foreign_figures_cannot_reach_out_or_run(content):
     frame = "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink' {}>{}</svg>"
-    drawing = inline_svg(frame.format("onclick='alert(1)'", content), "p-", "x")
+    drawing = inline_svg(frame.format("onclick='alert(1)'", content), "p-", "x").markup
     assert "evil" not in drawing
     assert "javascript" not in drawing
     tags = Tags(drawing)
@@ -279,6 +286,7 @@ def test_the_page_of_a_run_holds_its_numbers_and_asks_no_one(make_run, tmp_path)
     tags = assert_self_contained(text)
     assert page == folder / "report.html"
     assert text.count("<figcaption>") == 4  # three files and the curves
+    assert {"./figures/one.svg", "./figures/two.svg", "./figures/broken.svg"} <= set(tags.values("href"))
     for shown in (
         "nowhere/x", "One conserved quantity found.", "p**2 + q**2", "0.0001", "12.5 s", "321 MB", "Caption of one.",
         "methods.ndm.lr", "0123456789abcdef", "equations of the task", "ndm run config.yaml --seed 0",
@@ -379,27 +387,18 @@ def test_curves_skip_damage_and_take_the_later_of_repeated_steps(tmp_path):
     curves = read_curves(path)
     assert [part.tolist() for part in curves["a"]] == [[0.0, 1.0], [1.0, 3.0]]
     assert np.isnan(curves["b"][1]).all()
-    figure, caption = draw_curves(curves)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a"]
-    assert caption == "Metrics over the steps of the run: a."
-    assert draw_curves({"b": curves["b"]}) is None
+    assert read_curves(tmp_path / "absent.jsonl") == {}
 
 
-def test_long_curves_are_thinned_and_many_are_counted():
-    steps = np.arange(10_000.0)
-    figure, caption = draw_curves({f"m{number}": (steps, steps) for number in range(15)})
-    assert len(figure.axes) == 12
-    (line,) = figure.axes[0].lines
-    x = np.asarray(line.get_xdata())
-    assert len(x) == 400 and x[0] == 0 and x[-1] == 9999
-    assert "3 more are in metrics.jsonl" in caption
+def test_saving_costs_no_second_drawing_and_changes_nothing(tmp_path):
+    figure = Figure(figsize=(3, 2), layout="constrained")
+    figure.add_subplot().plot([0, 1], [1, 3])
+    ours = save_svg(figure, tmp_path / "ours.svg").read_text()
+    import matplotlib
 
-
-def test_one_method_alone_is_not_compared():
-    assert draw_comparison(results([0.1, 0.2]), [ACCURACY]) is None
-    figure, _ = draw_comparison([*results([0.1, 0.3]), *results([0.5], "b")], [ACCURACY])
-    means = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "|"]
-    assert means == pytest.approx([0.2, 0.5])
+    with matplotlib.rc_context({"svg.hashsalt": "ndm", "svg.fonttype": "path"}):
+        figure.savefig(tmp_path / "theirs.svg", metadata={"Date": None, "Creator": None})
+    assert ours == (tmp_path / "theirs.svg").read_text()
 
 
 def test_the_report_needs_neither_torch_nor_mlflow():

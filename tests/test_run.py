@@ -1,7 +1,9 @@
+import errno
 import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +16,8 @@ import torch
 from matplotlib.figure import Figure
 
 from ndm_apps import run as runner
-from ndm_apps.config import load_config
-from ndm_apps.engine.checkpoint import load_state
+from ndm_apps.config import dump_yaml, load_config
+from ndm_apps.engine.checkpoint import load_state, save_state
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Picture, Result
 from ndm_apps.run import default_folder, execute, inspect_run
@@ -270,6 +272,62 @@ def test_without_a_checkpoint_a_run_starts_over(tmp_path, monkeypatch):
     assert len(logged(tmp_path / "run")) == 1
 
 
+def test_a_run_that_begins_again_has_its_log_once(tmp_path, monkeypatch):
+    def begins_again(task, method, settings, context):
+        context.log("loss", 1.0, 0)
+        context.checkpoint.save({"found": 1}, 1)
+        if not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            raise RuntimeError("pulled the plug")
+        return Result({})
+
+    fake(monkeypatch, begins_again)
+    with pytest.raises(RuntimeError):
+        execute(small(), tmp_path / "run", track=False)
+    execute(small(), tmp_path / "run", resume=True, track=False)
+    assert len(logged(tmp_path / "run")) == 1
+
+
+def test_the_whole_log_is_there_before_the_result(tmp_path, monkeypatch):
+    def logs_late(task, method, settings, context):
+        context.log("loss", 1.0, 0)
+        return Result({})
+
+    def pull_the_plug(folder):
+        raise RuntimeError("pulled the plug")
+
+    fake(monkeypatch, logs_late)
+    monkeypatch.setattr(runner.report, "write_run_page", pull_the_plug)
+    seen = []
+    monkeypatch.setattr(runner, "write_result", lambda *_: seen.append(len(logged(tmp_path / "run"))))
+    with pytest.raises(RuntimeError):
+        execute(small(), tmp_path / "run", track=False)
+    assert seen == [1]
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_is_left_alone(finished, tmp_path, monkeypatch):
+    def finishes_first(config, out):
+        shutil.copytree(finished, out, dirs_exist_ok=True)
+        return claim(config, out)
+
+    claim = runner.Claim
+    monkeypatch.setattr(runner, "Claim", finishes_first)
+    fake(monkeypatch, lambda *_: pytest.fail("must not run"))
+    result = execute(small(), tmp_path / "run", track=False)
+    assert result == json.loads((finished / "result.json").read_text())
+    assert content(tmp_path / "run") == content(finished)
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path, monkeypatch):
+    fake(monkeypatch, lambda *_: Result({}))
+    for name in (".config.yaml-abcdefgh.tmp", "checkpoint/.state.safetensors-abcdefgh.tmp"):
+        (tmp_path / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / name).write_text("half of")
+    (tmp_path / "run" / "config.yaml").write_text(dump_yaml(small().resolved()))
+    execute(small(), tmp_path / "run", resume=True, track=False)
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
 def test_a_folder_belongs_to_one_process_at_a_time(tmp_path, monkeypatch):
     def runs_twice(task, method, settings, context):
         with pytest.raises(InputError, match=r"^--out: another process runs in .*run right now"):
@@ -302,6 +360,38 @@ def test_damaged_files_of_a_run(finished, tmp_path):
     (folder / "config.yaml").write_text("method: [")
     with pytest.raises(InputError, match=r"config.yaml:1: not valid YAML"):
         execute(small(), folder, resume=True, track=False)
+
+
+def test_files_of_another_run_are_refused(finished, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(finished, tmp_path / name)
+    (tmp_path / "a" / "result.json").write_text('{"task": "continual/digits", "method": "naive", "seed": 0}')
+    with pytest.raises(InputError, match=r"result.json: not the result of config.yaml beside it; delete it"):
+        execute(small(), tmp_path / "a", resume=True, track=False)
+    (tmp_path / "a" / "result.json").write_text('{"task": "continual/digi')
+    with pytest.raises(InputError, match=r"result.json: damaged \(not JSON\); delete it"):
+        execute(small(), tmp_path / "a", resume=True, track=False)
+    save_state(tmp_path / "b" / "checkpoint" / "state.safetensors", {"plugin": {"session": 1}, "metrics": 0})
+    (tmp_path / "b" / "result.json").unlink()
+    before = content(tmp_path / "b")
+    with pytest.raises(InputError, match=r"state.safetensors: not a checkpoint of the run that config.yaml beside it"):
+        execute(small(), tmp_path / "b", resume=True, track=False)
+    with pytest.raises(InputError, match=r"state.safetensors: not a checkpoint of the run"):
+        inspect_run(tmp_path / "b")
+    assert content(tmp_path / "b") == before
+
+
+def test_a_disk_that_is_full_is_told_in_one_line(tmp_path, monkeypatch):
+    def fills_the_disk(task, method, settings, context):
+        context.log("loss", 1.0, 0)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "state")
+
+    fake(monkeypatch, fills_the_disk)
+    with pytest.raises(InputError, match=r"run cannot be written any more \(no space left on device\); later, go on"):
+        execute(small(), tmp_path / "run", track=False)
+    fake(monkeypatch, lambda *_: open(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError):
+        execute(small(), tmp_path / "other", track=False)
 
 
 def test_numbers_that_are_not_finite_become_null(tmp_path, monkeypatch):

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from ndm_apps import tracking, tracking_state
+from ndm_apps import tracking
 from ndm_apps.errors import InputError
+from ndm_apps.tracking import lock
 
 
 def client(uri):
@@ -182,7 +183,7 @@ def test_runs_of_a_sweep_are_nested(store, make_run, tmp_path):
 
 
 def test_a_locked_store_is_told_once_and_served_later(store, make_run, monkeypatch):
-    monkeypatch.setattr(tracking_state, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(lock, "BUSY_SECONDS", 0.3)
     folder, told = make_run(), []
     holder = sqlite3.connect(store.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
@@ -278,6 +279,17 @@ def test_a_store_that_moved_with_its_folder_is_recognised(store, make_run, tmp_p
     assert rows(uri) == before
 
 
+def test_a_folder_is_behind_until_its_end_was_sent(store, make_run, tmp_path):
+    folder = make_run()
+    assert not tracking.is_behind(folder) and not tracking.is_behind(tmp_path / "absent")
+    assert tracking.sync(folder, final=False)
+    assert tracking.is_behind(folder)
+    assert tracking.sync(folder)
+    assert not tracking.is_behind(folder)
+    (folder / "tracking.json").write_text("{")
+    assert not tracking.is_behind(folder)
+
+
 def test_a_process_killed_before_it_noted_the_run_finds_it_again(store, make_run):
     folder = make_run()
     assert tracking.sync(folder)
@@ -311,20 +323,37 @@ def test_the_tracker_follows_a_run_and_leaves_random_numbers_alone(store, make_r
     assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 7.0)
 
 
-def test_two_processes_on_a_fresh_store_both_deliver_quietly(make_run, tmp_path):
+SWEEPER = """
+import sys
+from ndm_apps.tracking import Tracker, finish_parent, start_parent
+sweep, *folders = sys.argv[1:]
+parent = start_parent(sweep, "physics")
+trackers = [Tracker(folder, parent=parent).start() for folder in folders]
+delivered = [tracker.finish() for tracker in trackers]
+sys.exit(not (all(delivered) and finish_parent(sweep)))
+"""
+
+
+def test_two_sweeps_at_once_on_a_fresh_store_lose_nothing_and_stay_quiet(make_run, tmp_path):
     uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
-    folders = [make_run("one"), make_run("two", seed=1)]
-    code = "import sys; from ndm_apps.tracking import Tracker; sys.exit(not Tracker(sys.argv[1]).start().finish(60))"
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    sweeps = {tmp_path / name: [make_run(f"r{seed}", seed=seed, within=tmp_path / name, metrics=1500)
+                                for seed in range(2)] for name in ("one", "two")}  # fmt: skip
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)],
-            env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, "-c", SWEEPER, str(sweep), *map(str, folders)],
+            env={**os.environ, "MLFLOW_TRACKING_URI": uri}, cwd=tmp_path, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
         )
-        for folder in folders
+        for sweep, folders in sweeps.items()
     ]  # fmt: skip
-    assert [(process.communicate(timeout=90)[0], process.returncode) for process in started] == [("", 0), ("", 0)]
-    assert {run_of(uri, folder).info.status for folder in folders} == {"FINISHED"}
+    assert [(process.communicate(timeout=300)[0], process.returncode) for process in started] == [("", 0), ("", 0)]
+    for sweep, folders in sweeps.items():
+        parent = run_of(uri, sweep).info.run_id
+        for folder in folders:
+            run = run_of(uri, folder)
+            assert (run.info.status, run.data.tags["mlflow.parentRunId"]) == ("FINISHED", parent)
+            points = client(uri).get_metric_history(run.info.run_id, "loss")
+            assert sorted(point.step for point in points) == list(range(1500))
     assert sorted(path.name for path in (tmp_path / "fresh").iterdir()) == ["mlflow-artifacts", "mlflow.db"]
     assert not (tmp_path / "mlruns").exists()
 

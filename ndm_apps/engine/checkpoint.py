@@ -11,8 +11,8 @@ import json
 import math
 import os
 import random
+import re
 import struct
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ndm_apps.errors import InputError
+from ndm_apps.files import replacing
 
 __all__ = ["load_metadata", "load_state", "random_states", "restore_random_states", "save_state"]
 
@@ -49,6 +50,8 @@ def save_state(path: str | os.PathLike[str], state: Any, *, metadata: Mapping[st
     ------
     ValueError
         For a leaf or key of another kind; the message tells where in ``state`` it is.
+    OSError
+        If the file cannot be written: the disk is full, or not to be written to.
 
     Examples
     --------
@@ -68,19 +71,13 @@ def save_state(path: str | os.PathLike[str], state: Any, *, metadata: Mapping[st
             "turn long lists of numbers into tensors"
         )
     header = {**extra, "format": _FORMAT, "structure": structure, "digest": _digest(structure, extra, tensors)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
+    with replacing(path) as temporary:
         try:
             save_file(tensors, temporary, metadata=header)
         except SafetensorError as error:
+            if cause := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(cause[1]), os.strerror(int(cause[1])), str(path)) from error
             raise ValueError(f"state cannot be written to {path}: {error}") from error
-        _sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if os.name == "posix":
-        _sync(path.parent)
 
 
 def load_state(path: str | os.PathLike[str]) -> Any:
@@ -227,12 +224,3 @@ def _digest(structure: str, extra: Mapping[str, str], tensors: Mapping[str, torc
     for _, tensor in sorted(tensors.items()):
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk, or a crash could leave the new name with no content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ndm_apps.engine.compatibility import compatibility
 from ndm_apps.engine.layer import Geometry
 from ndm_apps.engine.metric_net import MetricNet
+from ndm_apps.engine.parallel import ALONE, Workers
 
 __all__ = ["GeometricLoss", "GeometricTerms", "volume_variance"]
 
@@ -63,6 +64,9 @@ class GeometricLoss(nn.Module):
         that the mean gradient stays the same. In between the term is absent from the total, and reported as nan.
     generator
         Source of the draw, on the CPU; torch's global one if not given.
+    workers
+        The processes that share the points. The variance of volume elements and the bound on condition numbers are
+        those of all of them; the other terms are means, which averaging gradients over the processes makes whole.
 
     References
     ----------
@@ -89,6 +93,7 @@ class GeometricLoss(nn.Module):
         curv_points: int | None = None,
         every: int = 1,
         generator: torch.Generator | None = None,
+        workers: Workers = ALONE,
     ) -> None:
         super().__init__()
         for name, weight in (("curvature", curvature), ("volume", volume), ("compatibility", compatibility)):
@@ -103,6 +108,7 @@ class GeometricLoss(nn.Module):
         self.curvature, self.volume, self.compatibility = curvature, volume, compatibility
         self.robust, self.relative_volume = robust, relative_volume
         self.curv_points, self.every, self.generator = curv_points, every, generator
+        self.workers = workers
         self.calls = 0
 
     def forward(self, geometries: Geometry | Sequence[Geometry]) -> GeometricTerms:
@@ -123,7 +129,7 @@ class GeometricLoss(nn.Module):
         repeat = self.every if self.training else 1
         if self.training:
             self.calls += 1
-            _at_each(layers, _bound_condition)
+            _at_each(layers, self._bound_condition)
         curvature = _mean(layers, self._curvature) if self.curvature and due else None
         volume = _mean(layers, self._volume) if self.volume else None
         agreement = compatibility(layers) if self.compatibility else None
@@ -139,7 +145,13 @@ class GeometricLoss(nn.Module):
         return self.robust**2 * (curvature / self.robust).square().log1p().mean()
 
     def _volume(self, geometry: Geometry) -> Tensor:
-        return volume_variance(geometry.log_volume, relative=self.relative_volume)
+        return volume_variance(self.workers.gather(geometry.log_volume), relative=self.relative_volume)
+
+    def _bound_condition(self, geometry: Geometry) -> None:
+        # A frozen metric is to stay what it is.
+        metric = geometry.metric
+        if isinstance(metric, MetricNet) and metric.training and any(p.requires_grad for p in metric.parameters()):
+            metric.structure.eps = self.workers.largest(metric.bound_condition(geometry.point))
 
     def _sample(self, geometry: Geometry) -> Geometry:
         count = geometry.log_abs_det.numel()
@@ -180,13 +192,6 @@ def volume_variance(log_volume: Float[Tensor, "*batch"], *, relative: bool = Fal
     limit = math.log(torch.finfo(log_volume.dtype).max / log_volume.numel()) / 2
     scaled = (log_volume - largest).exp()
     return ((scaled - scaled.mean()) * largest.clamp(max=limit).exp()).square().mean()
-
-
-def _bound_condition(geometry: Geometry) -> None:
-    # A frozen metric is to stay what it is.
-    metric = geometry.metric
-    if isinstance(metric, MetricNet) and metric.training and any(p.requires_grad for p in metric.parameters()):
-        metric.bound_condition(geometry.point)
 
 
 def _mean(layers: Sequence[Geometry], term: Callable[[Geometry], Tensor]) -> Tensor:

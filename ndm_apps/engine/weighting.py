@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
+from ndm_apps.engine.parallel import ALONE, Workers
+
 __all__ = ["Constraint", "GradientBalance", "Weight", "constant", "linear_warmup"]
 
 _SMALLEST, _LARGEST = 1e-8, 1e8
@@ -114,6 +116,8 @@ class GradientBalance(_Found):
         Measure at every so many steps: a measurement costs a backward pass of each loss.
     start
         The weight before the first measurement, which then replaces it.
+    workers
+        The processes among which the samples of the losses are shared: gradients are averaged over them.
 
     References
     ----------
@@ -137,6 +141,7 @@ class GradientBalance(_Found):
         smoothing: float = 0.9,
         every: int = 1,
         start: float = 1.0,
+        workers: Workers = ALONE,
     ) -> None:
         super().__init__(start)
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -149,6 +154,7 @@ class GradientBalance(_Found):
         if every < 1:
             raise ValueError(f"every must be at least 1, got {every}")
         self.ratio, self.smoothing, self.every = ratio, smoothing, every
+        self.workers = workers
         self.measured = False
 
     def __call__(self, step: int, task: Tensor | None = None, geometric: Tensor | None = None) -> float:
@@ -173,6 +179,7 @@ class GradientBalance(_Found):
         shared = [(a, b) for a, b in zip(pulls, pushes, strict=True) if a is not None and b is not None]
         if not shared:
             raise ValueError("parameters must hold some on which both task and geometric depend, got none")
+        self.workers.average([gradient for pair in shared for gradient in pair])
         return _norm(a for a, _ in shared), _norm(b for _, b in shared)
 
     def state_dict(self) -> dict[str, float]:

@@ -11,10 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ndm_apps.geometry.finsler import Finsler, as_finsler, hamiltonian_flow
+from ndm_apps.geometry.finsler import Finsler, hamiltonian_flow
 from ndm_apps.geometry.integrator import MOST_STEPS, integrate, integrate_evenly
 from ndm_apps.geometry.jets import contraction_gradient, rows, value_and_derivative
 from ndm_apps.geometry.metric import Metric, check_vector
+from ndm_apps.geometry.structured import as_finsler
 
 
 class GeodesicWarning(RuntimeWarning):

@@ -58,6 +58,10 @@ class Finsler(ABC):
     def velocity(self, c: Coefficients, p: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """Return the vector of the momentum ``p``; nan where F is not a norm."""
 
+    def part(self, which: Tensor) -> "Finsler":
+        """Return the norm for some of the curves only, where each has its own; here for all."""
+        return self
+
     @final
     def norm(self, x: Float[Tensor, "*batch n"], v: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
         """Return F(x, v), shape ``(...)``; ValueError if an argument is not what it should be."""
@@ -114,11 +118,6 @@ def root(square: Tensor) -> Tensor:
     """Square root with derivative 0 at 0, where it has none: that of a length does not matter there."""
     positive = square > 0
     return torch.where(positive, torch.where(positive, square, 1).sqrt(), 0 * square)
-
-
-def as_finsler(metric: Metric | Finsler) -> Finsler:
-    """Return the norm of a metric, and anything that is a norm already as it is."""
-    return metric if isinstance(metric, Finsler) else Riemannian(metric)
 
 
 def hamiltonian_flow(

@@ -8,7 +8,9 @@ The last Newton step is taken with gradients on and the Hessian held fixed: it d
 implicit function theorem it carries the derivative with respect to the end points and the parameters of the metric.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,8 +26,10 @@ from ndm_apps.geometry.discrete_energy import (
     slopes,
 )
 from ndm_apps.geometry.exponential import warn_of_failures
-from ndm_apps.geometry.finsler import Finsler, as_finsler, root
+from ndm_apps.geometry.finsler import Finsler, root
 from ndm_apps.geometry.metric import Metric, check_points, check_vector
+from ndm_apps.geometry.relaxation import relax
+from ndm_apps.geometry.structured import as_finsler
 
 _RICHARDSON = {0: (1.0,), 1: (-1 / 3, 4 / 3), 2: (1 / 45, -20 / 45, 64 / 45)}
 
@@ -64,6 +68,7 @@ def geodesic(
     refinements: int = 1,
     initial: Float[Tensor, "*batch points n"] | None = None,
     iterations: int = 60,
+    method: Literal["newton", "gradient"] = "newton",
 ) -> Geodesic:
     r"""Find the curve of least energy between pairs of points, near an initial curve.
 
@@ -83,7 +88,13 @@ def geodesic(
         Curve to start from, shape ``(..., points, n)``; only its interior is read. By default the straight line of
         the chart, along which the metric must then be defined. Local minima near other curves are geodesics too.
     iterations : int, default 60
-        Most Hessians of each curve on each grid, at least 1; each serves for several steps.
+        Most Hessians of each curve on each grid, at least 1; each serves for several steps. With ``"gradient"``, so
+        many times n gradients, about the price of a Hessian.
+    method : {"newton", "gradient"}, default "newton"
+        How the energy is minimised. Newton's method finds the curve to the last digits and tells minima from saddles;
+        its price grows like n gradients for each Hessian. ``"gradient"`` takes L-BFGS steps in the Sobolev metric of
+        curves (:mod:`~ndm_apps.geometry.relaxation`), until the energy is at rest to rounding, the curve to half the
+        digits: for many dimensions, or many pairs.
 
     Returns
     -------
@@ -109,6 +120,8 @@ def geodesic(
             raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
     if isinstance(refinements, bool) or not isinstance(refinements, int) or refinements not in _RICHARDSON:
         raise ValueError(f"refinements must be 0, 1 or 2, got {refinements!r}")
+    if method not in ("newton", "gradient"):
+        raise ValueError(f"method must be 'newton' or 'gradient', got {method!r}")
     finsler = as_finsler(metric)
     for name, end in (("x", x), ("y", y)):
         finsler.check(end, name)
@@ -125,17 +138,12 @@ def geodesic(
         curve = torch.cat((curve[..., :1, :], initial.detach()[..., 1:-1, :], curve[..., -1:, :]), -2)
     finsler.check(chords(curve)[0], "midpoints" if initial is None else "initial")
     x, y, curve = x.reshape(-1, n), y.reshape(-1, n), curve.reshape(-1, points, n)
-    guess = None
-    if initial is None:
-        curve, guess = good_start(finsler, curve, iterations)
-    tolerance = torch.finfo(x.dtype).eps ** 1.3
-    levels: list[Geodesic] = []
-    for level in range(refinements + 1):
-        if level and guess is not None:
-            finer = 2 * curve.shape[-2] - 2
-            curve, guess = resample(curve, finer), guess.resample(finer)
-        curve, converged, guess = minimise(finsler, curve, iterations, tolerance, guess)
-        levels.append(_describe(finsler, x, y, curve, converged))
+    levels = [
+        _describe(finsler, x, y, *solution)
+        for solution in (_newton if method == "newton" else _gradient)(
+            finsler, curve, refinements, iterations, initial is None
+        )
+    ]
     path = _extrapolate(levels)
     return Geodesic(
         points=path.points.reshape(*batch, points, n),
@@ -144,6 +152,34 @@ def geodesic(
         energy=path.energy.reshape(batch),
         converged=path.converged.reshape(batch),
     )
+
+
+def _newton(
+    finsler: Finsler, curve: Tensor, refinements: int, iterations: int, coarse: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Minima on each grid, and whether they were found."""
+    guess = None
+    if coarse:
+        curve, guess = good_start(finsler, curve, iterations)
+    tolerance = torch.finfo(curve.dtype).eps ** 1.3
+    for level in range(refinements + 1):
+        if level and guess is not None:
+            finer = 2 * curve.shape[-2] - 2
+            curve, guess = resample(curve, finer), guess.resample(finer)
+        curve, converged, guess = minimise(finsler, curve, iterations, tolerance, guess)
+        yield curve, converged
+
+
+def _gradient(
+    finsler: Finsler, curve: Tensor, refinements: int, iterations: int, coarse: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Curves at rest on each grid, and whether they came to rest."""
+    iterations *= curve.shape[-1]
+    for level in range(refinements + 1):
+        if level:
+            curve = resample(curve, 2 * curve.shape[-2] - 2)
+        curve, converged = relax(finsler, curve, iterations, torch.finfo(curve.dtype).eps, coarse and not level)
+        yield curve, converged
 
 
 def distance(

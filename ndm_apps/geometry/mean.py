@@ -7,7 +7,7 @@ minimum from a saddle.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -47,6 +47,7 @@ def frechet_mean(
     x: Float[Tensor, "*batch k n"],
     weights: Float[Tensor, "*batch k"] | None = None,
     iterations: int = 30,
+    method: Literal["newton", "gradient"] = "newton",
 ) -> FrechetMean:
     r"""Find the point of least weighted squared distance to each set of k points, near their mean in the chart.
 
@@ -64,7 +65,11 @@ def frechet_mean(
     weights : Tensor, optional
         Not negative, shape ``(..., k)``, or ``(k,)`` for all sets; scaled to sum to 1. By default all are equal.
     iterations : int, default 30
-        Most Newton steps.
+        Most steps.
+    method : {"newton", "gradient"}, default "newton"
+        How the geodesics to the points are found, see :func:`~ndm_apps.geometry.geodesic.geodesic`, and how the mean:
+        ``"gradient"`` follows Karcher's flow, without second derivatives, for many dimensions. Whether the point is a
+        minimum is then not known, and ``converged`` does not tell.
 
     Returns
     -------
@@ -95,29 +100,35 @@ def frechet_mean(
     center = (share.unsqueeze(-1) * x).sum(-2)
     evaluate(metric, center, "mean of x")
     with torch.no_grad():
-        here, rest = _descend(metric, x, center, share, iterations)
+        here, rest = _descend(metric, x, center, share, iterations, method)
         gradient_norm = norm(metric, here.point, here.gradient)
     converged = rest & here.positive() & here.connected
     warn_of_failures("frechet_mean", converged, "lead to no mean; the best point found is returned there", "sets")
     return FrechetMean(here.point, here.variance, gradient_norm, converged)
 
 
-def _descend(metric: Metric, x: Tensor, point: Tensor, share: Tensor, iterations: int) -> tuple["_Sum", Tensor]:
-    slack = 1 + 64 * torch.finfo(x.dtype).eps
-    here = _Sum.at(metric, point, x, share)
+def _descend(
+    metric: Metric, x: Tensor, point: Tensor, share: Tensor, iterations: int, method: Literal["newton", "gradient"]
+) -> tuple["_Sum", Tensor]:
+    eps = torch.finfo(x.dtype).eps
+    # Half the digits of the logarithms are all that gradients find.
+    slack, tolerance = 1 + 64 * eps, eps**1.2 if method == "newton" else 100 * eps
+    here = _Sum.at(metric, point, x, share, method)
     scale = torch.ones_like(here.variance)
-    rest = here.at_rest()
+    rest = here.at_rest(tolerance)
     for _ in range(iterations):
         if bool(rest.all()):
             break
         # Along a geodesic a step never leaves the chart of a complete space.
         flow = geodesic_flow(metric, here.point, scale.unsqueeze(-1) * here.newton_step(), tolerance=1e-6)
         reached = flow.converged & ~rest
-        there = _Sum.at(metric, torch.where(reached.unsqueeze(-1), flow.point, here.point), x, share)
+        there = here.moved(metric, torch.where(reached.unsqueeze(-1), flow.point, here.point), x, share, method)
         better = reached & (there.variance <= here.variance * slack)
         here = here.replaced(better, there)
-        scale = torch.where(better, torch.ones_like(scale), scale / 4)
-        rest = here.at_rest()
+        # Newton's step is as long as it should be; that of the flow is as long as the curvature lets it.
+        longer = torch.ones_like(scale) if method == "newton" else (2 * scale).clamp(max=1)
+        scale = torch.where(better, longer, scale / 4)
+        rest = here.at_rest(tolerance)
     return here, rest
 
 
@@ -130,19 +141,47 @@ class _Sum(NamedTuple):
     gradient: Tensor
     hessian: Tensor
     connected: Tensor
+    curves: Tensor
 
     @classmethod
-    def at(cls, metric: Metric, point: Tensor, x: Tensor, share: Tensor) -> "_Sum":
-        path = geodesic(metric, point.unsqueeze(-2), x, points=17, refinements=2)
-        hessian = hessian_at_start(Riemannian(metric), path.points) / 2
+    def at(
+        cls,
+        metric: Metric,
+        point: Tensor,
+        x: Tensor,
+        share: Tensor,
+        method: Literal["newton", "gradient"],
+        initial: Tensor | None = None,
+    ) -> "_Sum":
+        g = evaluate(metric, point).g
+        if method == "newton":
+            path = geodesic(metric, point.unsqueeze(-2), x, points=17, refinements=2)
+            hessian, squared = hessian_at_start(Riemannian(metric), path.points) / 2, path.length.square()
+        else:
+            path = geodesic(
+                metric, point.unsqueeze(-2), x, points=33, refinements=0, initial=initial, iterations=12, method=method
+            )
+            # On one grid it is the energy whose derivative the velocity is.
+            hessian, squared = g.unsqueeze(-3), path.energy
         return cls(
-            evaluate(metric, point).g,
+            g,
             point,
-            (share * path.length.square()).sum(-1),
+            (share * squared).sum(-1),
             (share.unsqueeze(-1) * path.velocity).sum(-2),
             (share[..., None, None] * hessian).sum(-3),
             path.converged.all(-1),
+            path.points,
         )
+
+    def moved(
+        self, metric: Metric, point: Tensor, x: Tensor, share: Tensor, method: Literal["newton", "gradient"]
+    ) -> "_Sum":
+        """Return the sum at another point; gradients begin on the curves of this one, with their start moved."""
+        if method == "newton":
+            return _Sum.at(metric, point, x, share, method)
+        left = torch.linspace(1, 0, self.curves.shape[-2], dtype=x.dtype, device=x.device).unsqueeze(-1)
+        initial = self.curves + left * (point - self.point)[..., None, None, :]
+        return _Sum.at(metric, point, x, share, method, initial)
 
     def replaced(self, where: Tensor, other: "_Sum") -> "_Sum":
         pairs = zip(self, other, strict=True)
@@ -158,9 +197,9 @@ class _Sum(NamedTuple):
         step: Tensor = torch.cholesky_solve(self.g @ self.gradient.unsqueeze(-1), torch.linalg.cholesky_ex(curved)[0])
         return step.squeeze(-1)
 
-    def at_rest(self) -> Tensor:
+    def at_rest(self, tolerance: float) -> Tensor:
         squared = ((self.g @ self.gradient.unsqueeze(-1)).squeeze(-1) * self.gradient).sum(-1)
-        rest: Tensor = squared <= torch.finfo(squared.dtype).eps ** 1.2 * self.variance
+        rest: Tensor = squared <= tolerance * self.variance
         return rest
 
 

@@ -30,6 +30,47 @@ class HasScalarCurvature(Protocol):
         ...
 
 
+@runtime_checkable
+class HasConformalWeight(Protocol):
+    r"""A conformally flat metric, :math:`g = w I`, that gives its weight w without forming matrices.
+
+    Whatever needs the metric along curves (geodesics, exponential maps, means) then calls this method alone.
+    """
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Metric at the points ``x``, w times the identity."""
+        ...
+
+    def conformal_weight(self, x: Float[Tensor, "*batch n"], /) -> Float[Tensor, "*batch"]:
+        """Weight w > 0 at the points ``x``."""
+        ...
+
+
+@runtime_checkable
+class HasImmersion(Protocol):
+    r"""A metric :math:`J^\top J` that knows the map into flat space whose Jacobian J is: geodesics then form no J."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Metric at the points ``x``."""
+        ...
+
+    def immersion(self, x: Float[Tensor, "*batch n"], /) -> Float[Tensor, "*batch m"]:
+        """Points of flat space."""
+        ...
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A family of metrics, one for each pair of points that a geodesic is to join.
+
+    Called on points ``(pairs, ..., n)`` it gives the metric of each pair; a family of one serves any points.
+    """
+
+    def part(self, which: Tensor, /) -> Metric:
+        """Return the family of the pairs with these numbers, or where this mask is true."""
+        ...
+
+
 class MetricValue(NamedTuple):
     """A metric at points, with its Cholesky factor C (lower, g = C C^T)."""
 

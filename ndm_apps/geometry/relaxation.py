@@ -1,27 +1,26 @@
-r"""Geodesics in many dimensions, without second derivatives of the metric.
+r"""Curves of least discrete energy without second derivatives of the metric, many at a time.
 
-Newton's method of :func:`~ndm_apps.geometry.geodesic.geodesic` forms n columns of the Hessian at every chord. Where the
-metric changes slowly along the curve, the Hessian is close to that of a constant metric, which is known in closed form,
-
-.. math:: H \approx 2 N\, T \otimes \bar g, \qquad T = \mathrm{tridiag}(-1, 2, -1),
-
-with :math:`\bar g` the mean of g along the straight line. Conjugate gradients with that as the metric on the space of
-curves take one gradient and one solve a step: linear instead of quadratic convergence, at a small fraction of the price
-where n is large.
+Newton's method of :mod:`ndm_apps.geometry.discrete_energy` forms n columns of the Hessian at every chord. Here the
+steps are those of L-BFGS in the :class:`Sobolev metric <ndm_apps.geometry.sobolev.Sobolev>` on the space of curves, one
+gradient each, every curve with its own length of step. The search begins on grids up to four times as coarse.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ndm_apps.geometry.discrete_energy import chords, energy_and_gradient, resample
+from ndm_apps.geometry.finsler import Finsler, root
 from ndm_apps.geometry.metric import Metric
+from ndm_apps.geometry.sobolev import Memory, Sobolev
+from ndm_apps.geometry.structured import as_finsler
 
-_NUMBERS = 1 << 25  # entries of the metric held at a time
+_POINTS = 1 << 13  # chords worked on at a time
 _ARMIJO = 0.1  # least share of the descent that the slope promises
-_LEAST_STEP = 1e-4  # below it, rounding decides whether the energy falls
+_LEAST_STEP = 1e-3  # below it the direction is given up
+_COARSE, _COARSE_STEPS = 1e-3, 30  # what may be left of the energy on a coarse grid, which is in error by more
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def relaxed_geodesic(
     iterations: int = 400,
     tolerance: float = 1e-6,
 ) -> Relaxed:
-    r"""Find curves of least energy between pairs of points, from the straight lines.
+    r"""Find curves of least energy between pairs of points, from the straight lines, and say how much was gained.
 
     Parameters
     ----------
@@ -89,80 +88,147 @@ def relaxed_geodesic(
         raise ValueError(f"points must be at least 3 and iterations at least 1, got {points} and {iterations}")
     if x.shape != y.shape or x.ndim != 2:
         raise ValueError(f"x and y must have one shape (pairs, n), got {tuple(x.shape)} and {tuple(y.shape)}")
-    pairs = max(1, _NUMBERS // (points * x.shape[1] ** 2))
-    parts = [
-        _relax(metric, a, b, points, iterations, tolerance)
-        for a, b in zip(torch.split(x.detach(), pairs), torch.split(y.detach(), pairs), strict=True)
-    ]
-    return Relaxed(*(torch.cat(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
-
-
-class _State(NamedTuple):
-    """Of each curve: energy, length, gradient by its inner nodes, and the gradient raised by the metric of curves."""
-
-    energy: Tensor
-    length: Tensor
-    gradient: Tensor
-    raised: Tensor
-
-    @property
-    def promise(self) -> Tensor:
-        """What the energy would lose if the metric of curves were its Hessian."""
-        return (self.gradient * self.raised).sum((-2, -1)) / 2
-
-
-def _relax(metric: Metric, x: Tensor, y: Tensor, points: int, iterations: int, tolerance: float) -> Relaxed:
+    finsler = as_finsler(metric)
     time = torch.linspace(0, 1, points, dtype=x.dtype, device=x.device)[:, None]
-    straight = x[:, None] * (1 - time) + y[:, None] * time
-    curve, size = straight.clone(), torch.ones_like(x[:, 0])
-    with torch.no_grad():
-        mean = torch.linalg.cholesky(metric((straight[:, 1:] + straight[:, :-1]) / 2).mean(1))
-    inverse = _inverse_laplacian(points - 1).to(x)
-    start = _state(metric, curve, inverse, mean)
-    now = _State(*(part.clone() for part in start))
-    direction = now.raised.clone()
-    for _ in range(iterations):
-        moving = ((now.promise > tolerance * now.energy) & (size > _LEAST_STEP)).nonzero().squeeze(-1)
-        if not len(moving):
+    straight = x.detach()[:, None] * (1 - time) + y.detach()[:, None] * time
+    curve, converged = relax(finsler, straight, iterations, tolerance)
+    (length, energy), (straight_length, straight_energy) = (_extent(finsler, c) for c in (curve, straight))
+    return Relaxed(curve, straight, length, straight_length, energy, straight_energy, converged)
+
+
+@torch.no_grad()
+def relax(
+    finsler: Finsler, curve: Float[Tensor, "P N+1 n"], iterations: int, tolerance: float, coarse: bool = True
+) -> tuple[Float[Tensor, "P N+1 n"], Bool[Tensor, " P"]]:
+    r"""Lower the energy of each curve with its ends fixed, by gradients alone.
+
+    A curve has converged where the derivative of its energy is small in the norm that :math:`H_0` gives covectors,
+    :math:`\tfrac12 \, dE^\top H_0^{-1} dE \le \epsilon E`: where the energy would fall by no more than the share
+    :math:`\epsilon` if the metric stayed as it is. That its curve is a minimum and no saddle is not known.
+
+    Parameters
+    ----------
+    finsler
+        The norm.
+    curve
+        Curves to start from.
+    iterations
+        Most gradients for each curve on the finest grid.
+    tolerance
+        The share :math:`\epsilon`.
+    coarse
+        Whether to begin on grids twice and four times as coarse. What the steps there have taught of the second
+        derivatives is carried on to the next grid.
+
+    Returns
+    -------
+    tuple
+        The curves, and for each whether it has converged.
+    """
+    # As many at a time as the cache holds what the metric is made of.
+    numbers = torch.split(torch.arange(len(curve), device=curve.device), max(1, _POINTS // curve.shape[1]))
+    starts = (_start(finsler.part(some), curve[some], coarse) for some in numbers)
+    found = zip(*(_relax(start, iterations, tolerance) for start in starts), strict=True)
+    points, converged = (torch.cat(column) for column in found)
+    return points, converged
+
+
+def _start(finsler: Finsler, curve: Tensor, coarse: bool) -> "_Descent":
+    """Go down on coarse grids first."""
+    count = curve.shape[1] - 1
+    if not coarse or count < 16:
+        return _Descent(finsler, curve)
+    before = _start(finsler, resample(curve, count // 2), coarse)
+    for _ in range(_COARSE_STEPS):
+        if bool((before.promise() <= _COARSE * before.energy).all()):
             break
-        old = _State(*(part[moving] for part in now))
-        trial = curve[moving]
-        trial[:, 1:-1] -= size[moving, None, None] * direction[moving]
-        new = _state(metric, trial, inverse, mean[moving])
-        slope = (old.gradient * direction[moving]).sum((-2, -1))
-        better = new.energy <= old.energy - _ARMIJO * size[moving] * slope
-        # Polak and Ribiere's direction, or the gradient's after a step that failed or would lead uphill.
-        turn = (new.gradient * (new.raised - old.raised)).sum((-2, -1)) / (2 * old.promise)
-        conjugate = new.raised + turn.clamp(min=0)[:, None, None] * direction[moving]
-        downhill = (new.gradient * conjugate).sum((-2, -1)) > 0
-        size[moving] *= torch.where(better, 1.5, 0.5).to(size)
-        direction[moving] = torch.where(
-            better[:, None, None], torch.where(downhill[:, None, None], conjugate, new.raised), old.raised
-        )
-        curve[moving[better]] = trial[better]
-        for kept, found in zip(now, new, strict=True):
-            kept[moving[better]] = found[better]
-    converged = now.promise <= tolerance * now.energy
-    return Relaxed(curve, straight, now.length, start.length, now.energy, start.energy, converged)
+        before.step()
+    better = resample(before.curve, count)
+    # The interpolated curve may leave the chart.
+    good = torch.isfinite(energy_and_gradient(finsler, better)[0])
+    return _Descent(finsler, torch.where(good[:, None, None], better, curve), before.memory)
 
 
-def _state(metric: Metric, curve: Tensor, inverse: Tensor, mean: Tensor) -> _State:
-    chords = curve.shape[1] - 1
-    with torch.enable_grad():
-        curve = curve.detach().requires_grad_()
-        middle, chord = (curve[:, 1:] + curve[:, :-1]) / 2, curve.diff(dim=1)
-        g = metric(middle)
-        squares = ((g @ chord[..., None])[..., 0] * chord).sum(-1)
-        energy = chords * squares.sum(-1)
-        (gradient,) = torch.autograd.grad(energy.sum(), curve)
-    inner = gradient[:, 1:-1]
-    raised = torch.cholesky_solve((inverse @ inner).mT, mean).mT
-    length = squares.detach().clamp(min=0).sqrt().sum(-1)
-    return _State(energy.detach(), length, inner, raised)
+def _relax(descent: "_Descent", iterations: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    found, converged = descent.curve.clone(), torch.zeros_like(descent.lost)
+    going = torch.arange(len(found), device=found.device)
+    for turn in range(iterations + 1):
+        rest = descent.promise() <= tolerance * descent.energy
+        over = rest | descent.lost
+        # Curves that are done stay until they are many: taking them out copies all others.
+        if turn == iterations or 4 * int(over.sum()) > len(going):
+            found[going], converged[going] = descent.curve, rest
+            going = going[~over]
+            if not len(going):
+                break
+            descent.keep(~over)
+        descent.step()
+    return found, converged
 
 
-def _inverse_laplacian(chords: int) -> Tensor:
-    """Return the inverse of 2 N tridiag(-1, 2, -1), in closed form."""
-    node = torch.arange(1, chords, dtype=torch.float64)
-    low, high = torch.minimum(node[:, None], node), torch.maximum(node[:, None], node)
-    return low * (chords - high) / (2 * chords**2)
+class _Descent:
+    """Curves on their way down by L-BFGS, each with its own length of step."""
+
+    def __init__(self, finsler: Finsler, curve: Tensor, memory: Memory | None = None) -> None:
+        self.finsler, self.curve = finsler, curve
+        self.energy, self.gradient = energy_and_gradient(finsler, curve)
+        self.grid = Sobolev.along(finsler, curve)
+        self.raised = self.grid.raised(self.gradient)
+        # A first step that promises more than all of the energy is too long.
+        most = (self.energy / (2 * self.promise().clamp(min=torch.finfo(curve.dtype).tiny))).clamp(max=1)
+        self.memory = Memory.empty(self.gradient, most) if memory is None else memory.on(self.grid)
+        self.size, self.lost = torch.ones_like(self.energy), torch.zeros_like(self.energy, dtype=torch.bool)
+        self.plain = torch.zeros_like(self.lost)  # whether the direction is that of the gradient alone
+        self.direction = self._turned()
+
+    def promise(self) -> Tensor:
+        """Return what the energy would lose if the metric stayed as it is."""
+        return _product(self.gradient, self.raised) / 2
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with some of the curves."""
+        for name in ("curve", "energy", "gradient", "raised", "size", "lost", "plain", "direction"):
+            setattr(self, name, getattr(self, name)[which])
+        self.finsler, self.grid, self.memory = self.finsler.part(which), self.grid.part(which), self.memory.part(which)
+
+    def step(self) -> None:
+        """Try one step of each curve; where the energy does not fall enough, the next one is shorter."""
+        step = -self.size[:, None, None] * self.direction
+        trial = self.curve.clone()
+        trial[:, 1:-1] += step
+        energy, gradient = energy_and_gradient(self.finsler, trial)
+        rounding = 16 * torch.finfo(energy.dtype).eps * self.energy
+        better = energy <= self.energy + _ARMIJO * _product(self.gradient, step) + rounding
+        here = better[:, None, None]
+        change = torch.where(here, gradient - self.gradient, 0)
+        self.memory = self.memory.and_then(step, self.grid.raised(change), change)
+        self.curve, self.gradient = torch.where(here, trial, self.curve), torch.where(here, gradient, self.gradient)
+        self.energy, self.raised = torch.where(better, energy, self.energy), self.grid.raised(self.gradient)
+        # Where steps have become too short, the gradient's own direction is tried before the curve is given up.
+        self.size = torch.where(better, 1, self.size / 2)
+        short = self.size < _LEAST_STEP
+        self.lost, self.plain = self.lost | (short & self.plain), (self.plain & ~better) | short
+        self.size = torch.where(short, 1, self.size)
+        turned = torch.where(self.plain[:, None, None], self._plain(), self._turned())
+        self.direction = torch.where((better | short)[:, None, None], turned, self.direction)
+
+    def _turned(self) -> Tensor:
+        """Return the direction of L-BFGS, or the gradient's where that one leads uphill."""
+        turned = self.memory.direction(self.raised, self.gradient)
+        downhill = _product(turned, self.gradient) > 0
+        return torch.where(downhill[:, None, None], turned, self._plain())
+
+    def _plain(self) -> Tensor:
+        return self.memory.scale[:, None, None] * self.raised
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((-2, -1))
+
+
+def _extent(finsler: Finsler, curve: Tensor) -> tuple[Tensor, Tensor]:
+    """Length and energy."""
+    with torch.no_grad():
+        middle, chord = chords(curve)
+        squares = finsler.square(finsler.coefficients(middle), chord)
+        return root(squares).sum(-1), chord.shape[-2] * squares.sum(-1)

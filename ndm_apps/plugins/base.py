@@ -203,6 +203,11 @@ class Plugin:
     inspect
         ``"module:function"`` for ``ndm inspect``, or "": a function ``(task, method, settings, state, run) -> Result``
         of the state last saved and the run's config (``seed``, ``device``, ``dtype``, ``evaluate``).
+    validation
+        Whether ``evaluate: validation`` keeps the plugin from its test data; a search for settings needs that.
+    parallel
+        Whether several processes that ``torchrun`` started can share a run. Each then calls ``entry`` with the same
+        arguments, and finds the others by :func:`ndm_apps.engine.parallel.workers`.
     """
 
     domain: str
@@ -213,6 +218,8 @@ class Plugin:
     columns: tuple[Column, ...]
     demo: tuple[str, ...] = ()
     inspect: str = ""
+    validation: bool = False
+    parallel: bool = False
 
 
 def resolve(entry: str) -> Callable[..., Any]:

@@ -2,7 +2,11 @@ import pytest
 import torch
 
 from ndm_apps.engine import MetricNet
-from ndm_apps.geometry import Euclidean, Sphere, geodesic, relaxed_geodesic
+from ndm_apps.geometry import Euclidean, Hyperbolic, Sphere, frechet_mean, geodesic, relaxed_geodesic
+from ndm_apps.geometry.discrete_energy import energy_and_gradient
+from ndm_apps.geometry.finsler import Riemannian
+from ndm_apps.geometry.sobolev import Memory, Sobolev
+from ndm_apps.geometry.structured import as_finsler
 
 
 def normal(*shape, seed=0):
@@ -50,3 +54,134 @@ def test_wrong_ends():
             relaxed_geodesic(Euclidean(2), x, x + 1, **arguments)
     with pytest.raises(ValueError, match="one shape"):
         relaxed_geodesic(Euclidean(2), x, x[:2])
+
+
+class Bumps:
+    """A conformally flat metric with a bump of four times the length on the way, that knows its weight."""
+
+    def conformal_weight(self, x):
+        return 1 + 15 * (-(x - 0.1).square().sum(-1)).exp()
+
+    def __call__(self, x):
+        return torch.diag_embed(self.conformal_weight(x).unsqueeze(-1).expand(x.shape))
+
+
+class Graph:
+    """The metric of a graph over the plane, that knows its immersion."""
+
+    def immersion(self, x):
+        return torch.cat((x, (2 * x).sin()), -1)
+
+    def __call__(self, x):
+        return torch.eye(x.shape[-1], dtype=x.dtype) + torch.diag_embed((2 * (2 * x).cos()).square())
+
+
+@pytest.mark.parametrize("metric", [Bumps(), Graph(), Sphere(4)], ids=["conformal", "immersed", "matrix"])
+def test_gradients_find_what_newton_finds(metric):
+    x, y = 0.8 * normal(12, 4), 0.8 * normal(12, 4, seed=1)
+    exact = geodesic(metric, x, y, refinements=0)
+    found = geodesic(metric, x, y, refinements=0, method="gradient")
+    assert exact.converged.all() and found.converged.all()
+    same = (found.energy / exact.energy - 1).abs() < 1e-6  # a few go round the bump on the other side
+    assert same.sum() >= 10
+    torch.testing.assert_close(found.points[same], exact.points[same], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.velocity[same], exact.velocity[same], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("metric", [Bumps(), Graph()], ids=["conformal", "immersed"])
+def test_norms_of_structured_metrics_are_those_of_their_matrices(metric):
+    x, v = normal(3, 5, 4), normal(3, 5, 4, seed=1)
+    short, full = as_finsler(metric), Riemannian(metric)
+    assert not isinstance(short, Riemannian)
+    c, g = short.coefficients(x), full.coefficients(x)
+    for method in ("square", "momentum", "fibre_hessian"):
+        torch.testing.assert_close(getattr(short, method)(c, v), getattr(full, method)(g, v))
+    torch.testing.assert_close(short.velocity(c, short.momentum(c, v)), v)
+    for by_short, by_full in zip(energy_and_gradient(short, x), energy_and_gradient(full, x), strict=True):
+        torch.testing.assert_close(by_short, by_full)
+
+
+def test_converged_is_a_small_gradient_in_the_natural_norm():
+    curve = torch.stack((0.8 * normal(12, 4), 0.8 * normal(12, 4, seed=1)), 1)
+    x, y = curve.unbind(1)
+    for iterations in (1, 60):
+        found = geodesic(Bumps(), x, y, refinements=0, iterations=iterations, method="gradient")
+        energy, gradient = energy_and_gradient(as_finsler(Bumps()), found.points)
+        middle = (found.points[:, 1:] + found.points[:, :-1]) / 2
+        # The dual norm by the dense matrix of 2 N sum_i w_i |d_i|^2, with nothing of the solver in it.
+        weight = 32 * Bumps().conformal_weight(middle)
+        laplacian = 2 * (torch.diag_embed(weight[:, 1:] + weight[:, :-1])
+            - torch.diag_embed(weight[:, 1:-1], 1) - torch.diag_embed(weight[:, 1:-1], -1))  # fmt: skip
+        share = (gradient * torch.linalg.solve(laplacian, gradient)).sum((1, 2)) / 2 / energy
+        eps = torch.finfo(torch.double).eps  # the solver's weights are those of where the finest grid began
+        assert (share[found.converged] < 4 * eps).all() and (share[~found.converged] > eps / 4).all()
+        assert bool(found.converged.all()) == (iterations == 60)
+
+
+def test_sobolev_inverse_is_exact():
+    curve = normal(3, 10, 2)
+    grid = Sobolev.along(as_finsler(Bumps()), curve)
+    vector = normal(3, 8, 2)
+    torch.testing.assert_close(grid.raised(grid.lowered(vector[:, None])[:, 0]), vector)
+
+
+def test_memory_is_that_of_the_two_loops():
+    curve = normal(1, 10, 2)
+    grid = Sobolev.along(as_finsler(Bumps()), curve)
+    memory, pairs = Memory.empty(curve[:, 1:-1], torch.ones(1).double()), []
+    for k in range(5):
+        step = normal(1, 8, 2, seed=k)
+        change = 3 * grid.lowered(step[:, None])[:, 0] + 0.1 * grid.lowered(normal(1, 1, 8, 2, seed=k + 9))[:, 0]
+        change = -change if k == 2 else change  # not convex: to be left out
+        memory = memory.and_then(step, grid.raised(change), change)
+        pairs += [] if k == 2 else [(step, change)]
+    gradient = normal(1, 8, 2, seed=99)
+    q, shares = gradient, []
+    for s, y in reversed(pairs):
+        shares.append((s * q).sum() / (s * y).sum())
+        q = q - shares[-1] * y
+    s, y = pairs[-1]
+    r = (s * y).sum() / (y * grid.raised(y)).sum() * grid.raised(q)
+    for (s, y), share in zip(pairs, reversed(shares), strict=True):
+        r = r + (share - (y * r).sum() / (s * y).sum()) * s
+    torch.testing.assert_close(memory.direction(grid.raised(gradient), gradient), r)
+
+
+def test_each_pair_of_a_family_has_its_own_metric():
+    class Family(Bumps):
+        def __init__(self, height):
+            self.height = height
+
+        def part(self, which):
+            return Family(self.height[which])
+
+        def conformal_weight(self, x):
+            height = self.height.reshape(-1, *[1] * (x.ndim - 2))
+            return 1 + height * (-(x - 0.1).square().sum(-1)).exp()
+
+    x, y, height = 0.8 * normal(9, 3), 0.8 * normal(9, 3, seed=1), torch.linspace(0, 20, 9).double()
+    found = geodesic(Family(height), x, y, refinements=0, method="gradient")
+    for k in range(9):
+        alone = geodesic(Family(height[k : k + 1]), x[k : k + 1], y[k : k + 1], refinements=0, method="gradient")
+        torch.testing.assert_close(found.energy[k], alone.energy[0], rtol=1e-9, atol=0)
+    torch.testing.assert_close(found.length[0], (x - y)[0].norm())
+
+
+def test_float32_converges_and_a_wall_of_nan_is_not_crossed():
+    x, y = (0.8 * normal(40, 8, seed=k).float() for k in (0, 1))
+    assert geodesic(Bumps(), x, y, refinements=0, method="gradient").converged.all()
+    found = geodesic(Hyperbolic(2, model="half_space"), torch.tensor([[-3.0, 0.1]]), torch.tensor([[3.0, 0.1]]),
+                     refinements=0, points=65, method="gradient")  # fmt: skip
+    assert found.converged.all() and (found.points[..., 1] > 0).all() and found.points[0, 32, 1] > 2
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="method must be 'newton' or 'gradient', got 'adam'"):
+        geodesic(Euclidean(2), normal(2), normal(2, seed=1), method="adam")
+
+
+def test_the_mean_by_gradients_is_newtons():
+    x = 0.3 * normal(3, 6, 4)
+    exact, found = frechet_mean(Sphere(4), x), frechet_mean(Sphere(4), x, iterations=100, method="gradient")
+    assert exact.converged.all() and found.converged.all()
+    torch.testing.assert_close(found.point, exact.point, rtol=0, atol=2e-3)  # order 2 on 32 chords

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.engine.natural_gradient.products import Value
+from ndm_apps.engine.parallel import Workers
 
 __all__ = ["KroneckerBlocks", "LayerPass"]
 
@@ -46,6 +47,8 @@ class KroneckerBlocks:
         Number of observations between eigendecompositions; less at first.
     generator
         Source of the signs.
+    workers
+        The processes that share each mini-batch, and the factors of it all.
 
     References
     ----------
@@ -54,14 +57,21 @@ class KroneckerBlocks:
     """
 
     def __init__(
-        self, model: nn.Module, *, samples: int | None, decay: float, refresh: int, generator: torch.Generator
+        self,
+        model: nn.Module,
+        *,
+        samples: int | None,
+        decay: float,
+        refresh: int,
+        generator: torch.Generator,
+        workers: Workers,
     ) -> None:
-        self._samples, self._generator = samples, generator
+        self._samples, self._generator, self._workers = samples, generator, workers
         # Not subclasses, which may compute their weight, or something else from it.
-        self.layers = {m: _LinearBlock(m, decay, refresh) for m in model.modules() if type(m) is nn.Linear}
+        self.layers = {m: _LinearBlock(m, decay, refresh, workers) for m in model.modules() if type(m) is nn.Linear}
         linear = {part for layer in self.layers for part in layer.parameters()}
         self._others: list[_DiagonalBlock] = [
-            _DiagonalBlock(p, decay) for p in model.parameters() if p not in linear and p.requires_grad
+            _DiagonalBlock(p, decay, workers) for p in model.parameters() if p not in linear and p.requires_grad
         ]
         self._blocks: list[_Block] = [*self.layers.values(), *self._others]
 
@@ -126,14 +136,16 @@ class KroneckerBlocks:
         return exact
 
     def _signs(self, like: Tensor) -> Tensor:
-        return torch.empty_like(like).random_(0, 2, generator=self._generator).mul_(2).sub_(1)
+        # Drawn for the whole mini-batch: a sample's sign does not depend on which process holds the sample.
+        whole = like.new_empty((self._workers.size * len(like), *like.shape[1:]))
+        return self._workers.own(whole.random_(0, 2, generator=self._generator).mul_(2).sub_(1))
 
 
 class _Block(ABC):
     """A block of the metric, with moving averages in ``state``; it goes with ``parameter``."""
 
-    def __init__(self, parameter: Tensor, decay: float) -> None:
-        self.parameter, self._decay = parameter, decay
+    def __init__(self, parameter: Tensor, decay: float, workers: Workers) -> None:
+        self.parameter, self._decay, self._workers = parameter, decay, workers
         self.state: dict[str, Any] = {"observed": 0}
 
     @property
@@ -155,8 +167,8 @@ class _Block(ABC):
 class _LinearBlock(_Block):
     """The factors of one linear layer, and their eigenvectors."""
 
-    def __init__(self, layer: nn.Linear, decay: float, refresh: int) -> None:
-        super().__init__(layer.weight, decay)
+    def __init__(self, layer: nn.Linear, decay: float, refresh: int, workers: Workers) -> None:
+        super().__init__(layer.weight, decay, workers)
         # A bias that is not trained has no place in the block: the inverse would count on it to move, too.
         self._bias = layer.bias if layer.bias is not None and layer.bias.requires_grad else None
         self._refresh = refresh
@@ -173,6 +185,7 @@ class _LinearBlock(_Block):
             self._add("A", rows, factors, (1 - past) / (len(rows) * len(uses)))
             for gradient in gradients:
                 self._add("G", gradient.reshape(-1, gradient.shape[-1]), factors, (1 - past) / batch)
+        self._workers.average([state["A"], state["G"]])
         if state["observed"] >= state["due"]:
             state["due"] = state["observed"] + min(state["observed"], self._refresh)
             a_values, state["A_vectors"] = _eigh(state["A"])
@@ -203,16 +216,17 @@ class _LinearBlock(_Block):
 class _DiagonalBlock(_Block):
     """The diagonal of the metric on one parameter."""
 
-    def __init__(self, parameter: Tensor, decay: float) -> None:
-        super().__init__(parameter, decay)
+    def __init__(self, parameter: Tensor, decay: float, workers: Workers) -> None:
+        super().__init__(parameter, decay, workers)
         self.state["diagonal"] = torch.zeros_like(parameter)
 
     def observe(self, gradients: Sequence[Tensor], batch: int) -> None:
         """Blend in gradients for random cotangents, each for a batch."""
         past = self._past()
         self.state["diagonal"].mul_(past)
+        self._workers.add(gradients)
         for gradient in gradients:
-            self.state["diagonal"].addcmul_(gradient, gradient, value=(1 - past) / batch)
+            self.state["diagonal"].addcmul_(gradient, gradient, value=(1 - past) / (batch * self._workers.size))
 
     def solve(self, gradients: Mapping[Tensor, Tensor], damping: float) -> dict[Tensor, Tensor]:
         """Return the gradient over the damped diagonal."""

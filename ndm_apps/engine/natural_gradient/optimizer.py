@@ -15,6 +15,7 @@ from ndm_apps.engine.natural_gradient.observer import Observer
 from ndm_apps.engine.natural_gradient.output_metric import MetricName, output_metric
 from ndm_apps.engine.natural_gradient.products import Pullback, conjugate_gradient, flat, place, shaped
 from ndm_apps.engine.natural_gradient.trust_region import QuadraticModel, damping_factor
+from ndm_apps.engine.parallel import ALONE, Workers
 
 __all__ = ["NaturalGradient"]
 
@@ -85,6 +86,9 @@ class NaturalGradient(torch.optim.Optimizer):
         Step size of Adam for parameters without a metric.
     generator
         Source of random signs, on the model's device; one of its own with seed 0 if not given.
+    workers
+        The processes that share each mini-batch. Gradients are averaged over them before :meth:`step`; the metric, the
+        quadratic model and what a step has really changed are averaged by it.
 
     References
     ----------
@@ -129,6 +133,7 @@ class NaturalGradient(torch.optim.Optimizer):
         tolerance: float = 1e-2,
         fallback: float = 1e-3,
         generator: torch.Generator | None = None,
+        workers: Workers = ALONE,
     ) -> None:
         for name, value, good, allowed in (
             ("lr", lr, 0 <= lr < math.inf, "finite and not negative"),
@@ -154,7 +159,10 @@ class NaturalGradient(torch.optim.Optimizer):
         self._iterations, self._tolerance, self._fallback = iterations, tolerance, fallback
         self._device = next(model.parameters()).device
         self._generator = generator or torch.Generator(self._device).manual_seed(0)
-        self._blocks = KroneckerBlocks(model, samples=samples, decay=decay, refresh=refresh, generator=self._generator)
+        self._workers = workers
+        self._blocks = KroneckerBlocks(
+            model, samples=samples, decay=decay, refresh=refresh, generator=self._generator, workers=workers
+        )
         self._observer = Observer(self._watched, self._blocks.layers if method == "kfac" else (), self._learn)
         self._seen, self._length = 0, 1.0
         self._kept: dict[str, Tensor] = {}
@@ -239,7 +247,7 @@ class NaturalGradient(torch.optim.Optimizer):
         gradient = flat(p.grad for p in reached)
         damping = _spread([groups[p]["damping"] for p in reached], reached)
         solution = conjugate_gradient(
-            lambda v: flat(pullback.product(shaped(v, reached))) + damping * v,
+            lambda v: self._mean(flat(pullback.product(shaped(v, reached)))) + damping * v,
             gradient,
             self._recall("solution", gradient),
             iterations=self._iterations,
@@ -269,7 +277,7 @@ class NaturalGradient(torch.optim.Optimizer):
             model = self._quadratic_model(forward, parameters, direction, push, groups)
             t = rate * model.minimum
             place(parameters, torch.sub(start, direction, alpha=t))
-            ratio = model.reduction_ratio(t, forward.loss_change().item())
+            ratio = model.reduction_ratio(t, self._mean(forward.loss_change()).item())
         except BaseException:
             place(parameters, start)
             self._kept.clear()
@@ -285,6 +293,11 @@ class NaturalGradient(torch.optim.Optimizer):
         for group in self.param_groups:
             least, most = (bound * group["first_damping"] for bound in _DAMPING_RANGE)
             group["damping"] = min(max(group["damping"] * damping_factor(ratio), least), most)
+
+    def _mean(self, own: Tensor) -> Tensor:
+        """Return the mean over the processes of what each computed from its share."""
+        self._workers.average([own])
+        return own
 
     def _recall(self, name: str, like: Tensor) -> Tensor:
         kept = self._kept.get(name)
@@ -307,7 +320,7 @@ class NaturalGradient(torch.optim.Optimizer):
             for (value, metric), v in zip(forward.values, pushed, strict=True)
         ]
         reach = (forward.slope * pushed[0]).sum()
-        model = QuadraticModel(*torch.stack([decline, lengths[0], sum(lengths, damping), reach]).tolist())
+        model = QuadraticModel(*self._mean(torch.stack([decline, lengths[0], sum(lengths, damping), reach])).tolist())
         if not math.isfinite(model.decline):
             named = [(name, p.grad) for name, p in self._watched.model.named_parameters() if p.grad is not None]
             bad = [name for name, gradient in named if not gradient.isfinite().all()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -113,7 +114,8 @@ def chart_map(placed: HeldOut) -> Picture:
     for number in range(home.max() + 1):
         if (home == number).any():
             middle = np.median(z[home == number, 0]), np.median(second[home == number])
-            left.annotate(str(number + 1), middle, weight="bold", bbox={"boxstyle": "circle", "fc": "white", "lw": 0.5})
+            paper = {"boxstyle": "circle", "fc": matplotlib.rcParams["axes.facecolor"], "lw": 0.5}
+            left.annotate(str(number + 1), middle, weight="bold", bbox=paper)
     table = np.zeros((home.max() + 1, experience.max() + 1))
     np.add.at(table, (home, experience), 1)
     shares = table / table.sum(0, keepdims=True)

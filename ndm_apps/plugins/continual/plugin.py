@@ -26,5 +26,6 @@ PLUGIN = Plugin(
         Column("shift.false_alarms_per_10k", "false alarms / 10k", ".1f", "lower"),
         Column("seconds", "seconds", ".1f"),
     ),
+    validation=True,
     demo=("continual/digits",),
 )

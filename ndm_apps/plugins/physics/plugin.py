@@ -26,5 +26,6 @@ PLUGIN = Plugin(
         Column("kinetic.bound.directions", "at most", ".0f"),
         Column("seconds", "seconds", ".1f"),
     ),
+    validation=True,
     demo=("physics/pendulum",),
 )

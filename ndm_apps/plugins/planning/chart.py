@@ -46,6 +46,8 @@ class Chart:
         Where states live, (n, 2): a coordinate that comes to rest at an edge has met a wall.
     mirror
         Signs of coordinates (n,) and controls (m,) under a symmetry of the dynamics, or None: a declared prior.
+    smooth
+        Where the motion is smooth, (n, 2), or None: everywhere. Declared too.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class Chart:
     clips: Array
     box: Array
     mirror: tuple[Array, Array] | None = None
+    smooth: Array | None = None
     others: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +95,14 @@ class Chart:
         change[..., self.angles] = (change[..., self.angles] + np.pi) % (2 * np.pi) - np.pi
         return change
 
+    def regular(self, seen: Transitions) -> Transitions:
+        """Return the transitions that begin and end where the motion is smooth."""
+        if self.smooth is None:
+            return seen
+        ends = np.stack([seen.x, seen.x + self.difference(seen.x, seen.y)])
+        low, high = self.smooth.T
+        return seen.chosen(((ends >= low) & (ends <= high)).all((0, -1)))
+
     def mirrored(self, seen: Transitions) -> Transitions:
         """Return transitions and their mirror images, if a symmetry is declared."""
         if self.mirror is None:
@@ -107,3 +118,31 @@ class Chart:
             at |= np.abs(y[..., None] - edges) <= _AT_EDGE * width[:, None]
         at[..., self.angles, :] = False
         return at
+
+
+@dataclass(frozen=True)
+class OnChart:
+    """What all dynamics learnt on a chart tell of it: abstract.
+
+    Attributes
+    ----------
+    chart
+        The chart.
+    """
+
+    chart: Chart
+
+    @property
+    def states(self) -> int:
+        """Number of coordinates."""
+        return self.chart.states
+
+    @property
+    def controls(self) -> int:
+        """Number of controls."""
+        return self.chart.controls
+
+    @property
+    def angles(self) -> tuple[int, ...]:
+        """The coordinates that are angles."""
+        return self.chart.angles

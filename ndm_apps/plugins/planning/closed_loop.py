@@ -29,7 +29,8 @@ class GeodesicController:
 
     def __init__(self, planner: GeodesicPlanner) -> None:
         self.planner = planner
-        self._path: Path | None = None
+        #: The path ahead, if one is followed.
+        self.path: Path | None = None
         self._left = 0
         self._wait = self._next = 0
         self._strayed = False
@@ -37,7 +38,7 @@ class GeodesicController:
     def start(self, x: Array) -> None:
         """Begin an episode at the state x, (n,)."""
         self._left = self.planner.problem.horizon
-        self._path = self.planner.plan(x)
+        self.path = self.planner.plan(x)
         self._wait = self._next = self.planner.settings.reseed
 
     def control(self, x: Array) -> Array:
@@ -47,23 +48,23 @@ class GeodesicController:
         passed = planner.problem.horizon - self._left
         self._left -= 1
         if planner.smooth and planner.regulator is not None and planner.regulator.inside(x):
-            self._path = None
+            self.path = None
             return planner.regulator.control(x)
-        if self._path is None:
-            self._path = planner.plan(x, steps=self._left + 1)
+        if self.path is None:
+            self.path = planner.plan(x, steps=self._left + 1)
         elif passed:
-            self._path = self._moved(self._path, x)
+            self.path = self._moved(self.path, x)
             if self._wait and self._strayed and passed >= self._next:
                 self._look_afresh(x, passed)
-        return self._path.controls[0] if self._path.feasible else planner.value.greedy(x)
+        return self.path.controls[0] if self.path.feasible else planner.value.greedy(x)
 
     def _look_afresh(self, x: Array, passed: int) -> None:
         """Take a fresh path if it is better; if not, wait twice as long for the next."""
-        planner, old = self.planner, self._path
+        planner, old = self.planner, self.path
         fresh = planner.plan(x, steps=self._left + 1, warm=old)
         self._wait *= 2
         if old is None or not old.feasible or fresh.cost < (1 - planner.settings.better) * old.cost:
-            self._path, self._wait = fresh, planner.settings.reseed
+            self.path, self._wait = fresh, planner.settings.reseed
         self._next, self._strayed = passed + self._wait, False
 
     def _moved(self, path: Path, x: Array) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import gymnasium
 import numpy as np
@@ -11,7 +11,15 @@ from ndm_apps.plugins.planning.chart import Chart, Transitions
 from ndm_apps.plugins.planning.controller import Controller
 from ndm_apps.plugins.planning.dynamics import Array
 from ndm_apps.plugins.planning.problem import Problem
-from ndm_apps.plugins.planning.problem_of import action_of, angles_of, clips_of, mirror_of, problem_of, state_of
+from ndm_apps.plugins.planning.problem_of import (
+    action_of,
+    angles_of,
+    clips_of,
+    mirror_of,
+    problem_of,
+    smooth_of,
+    state_of,
+)
 from ndm_apps.plugins.planning.schema import PlanningTask
 
 #: A random control is held for 1 to so many steps, short and long holds alike: slow and fast motions are both excited.
@@ -27,6 +35,7 @@ def chart_of(task: PlanningTask) -> Chart:
         clips_of(task),
         np.array(task.bounds),
         mirror_of(task),
+        smooth_of(task),
     )
 
 
@@ -49,6 +58,8 @@ class Experience:
         self._seen: list[tuple[Array, Array, Array]] = []
         self._seed: int | None = seed
         self.starts: list[Array] = []
+        #: Steps taken when an episode was broken off that had not ended.
+        self.breaks: list[int] = []
         #: Whether the last step ended its episode, and not at the goal.
         self.failed = False
         self.state: Array
@@ -62,6 +73,11 @@ class Experience:
         self.state = self._state(observation)
         self.starts.append(self.state)
         self.problem = problem_of(self.task, self.env, observation)
+
+    def break_off(self) -> None:
+        """Begin an episode though the last one has not ended."""
+        self.breaks.append(self.steps)
+        self.reset()
 
     def step(self, u: Array) -> bool:
         """Apply a control; return whether the episode ended, in which case the next one has begun."""
@@ -91,6 +107,16 @@ class Experience:
         """Return the transitions from a step on."""
         return Transitions(*(np.array(part) for part in zip(*self._seen[first:], strict=True)))
 
+    def lead_back(self, seen: Transitions, breaks: Sequence[int]) -> bool:
+        """Take the steps of before again, from the first episode on; return whether the environment repeated itself."""
+        for number, u in enumerate(seen.u):
+            if number in breaks:
+                self.break_off()
+            self.step(u)
+        if len(seen.u) in breaks:
+            self.break_off()
+        return all(np.array_equal(now, before) for now, before in zip(self.seen, seen, strict=True))
+
     def remember(self, seen: Transitions, starts: Array) -> None:
         """Put transitions of before, and where episodes began, in front of those of now."""
         self._seen[:0] = list(zip(*seen, strict=True))
@@ -112,7 +138,7 @@ def wander(experience: Experience, steps: int, rng: np.random.Generator, episode
         Steps after which an episode is broken off, so that more starts are seen.
     """
     if not experience.fresh:
-        experience.reset()
+        experience.break_off()
     end, since = experience.steps + steps, experience.steps
     while experience.steps < end:
         problem = experience.problem
@@ -123,7 +149,7 @@ def wander(experience: Experience, steps: int, rng: np.random.Generator, episode
         for _ in range(min(int(_HOLD ** rng.random()), end - experience.steps)):
             ended = experience.step(u)
             if not ended and experience.steps - since >= episode:
-                experience.reset()
+                experience.break_off()
                 ended = True
             if ended:
                 since = experience.steps

@@ -16,6 +16,7 @@ from ndm_apps.plugins.planning.dynamics import Array
 from ndm_apps.plugins.planning.episode_pictures import broken, measures, portrait
 from ndm_apps.plugins.planning.evaluate import Episode
 from ndm_apps.plugins.planning.kinematic import KinematicController
+from ndm_apps.plugins.planning.nearest import NearestGoal
 from ndm_apps.plugins.planning.pictures import current_map, metric_map, phase_portrait, value_map
 from ndm_apps.plugins.planning.problem_of import angles_of
 from ndm_apps.plugins.planning.rolling import RollingController
@@ -56,6 +57,8 @@ def drawn(
     elif isinstance(controller, CurrentController):
         model = controller.model
         pictures["current"] = current_map(lambda x: model.flow(torch.as_tensor(x)).numpy(), box, names, ways)
+    elif isinstance(controller, NearestGoal):
+        pictures |= _of_planner(task, episodes, controller.chosen)
     elif isinstance(controller, GeodesicController):
         pictures |= _of_planner(task, episodes, controller)
     return pictures
@@ -72,8 +75,9 @@ def _of_planner(task: PlanningTask, episodes: Sequence[Episode], controller: Geo
     first = dynamics.angles[0] if dynamics.angles else 0
     others = np.abs(slopes[first])
     others[first] = -1.0
-    return {
-        "value": value_map(planner.value, problem.box, task.columns, ways, problem.goal),
+    valued = planner.valued or not planner.smooth
+    value = {"value": value_map(planner.value, problem.box, task.columns, ways, problem.goal)} if valued else {}
+    return value | {
         "phase": phase_portrait(
             lambda x: dynamics.affine(x)[0] - x,
             problem.box,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -30,7 +31,8 @@ def measures(task: PlanningTask, episodes: Sequence[Episode]) -> Picture:
             axes.plot(which, [episodes[order[n]].measure for n in which], marker, label=label)
     known = [(n, episodes[at].optimum) for n, at in enumerate(order) if episodes[at].optimum is not None]
     if known:
-        axes.plot(*zip(*known, strict=True), "_", markersize=12, color="black", label="least possible")
+        colour = matplotlib.rcParams["text.color"]
+        axes.plot(*zip(*known, strict=True), "_", markersize=12, color=colour, label="least possible")
     what = "steps" if task.score.measure == "steps" else "cost"
     axes.set_xticks(place, [str(episodes[at].seed) for at in order], fontsize=7)
     axes.set_xlabel("seed of the episode")

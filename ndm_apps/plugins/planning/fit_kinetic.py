@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ndm_apps.plugins.planning.chart import Chart, Transitions
+from ndm_apps.plugins.planning.chart import Chart, OnChart, Transitions
 from ndm_apps.plugins.planning.dynamics import Array
 from ndm_apps.plugins.planning.kinetic import Integrator, KineticForm
 from ndm_apps.plugins.planning.laws import integrals
@@ -29,13 +29,11 @@ _MOST = 3
 
 
 @dataclass(frozen=True)
-class KineticDynamics:
+class KineticDynamics(OnChart):
     """A :class:`~ndm_apps.plugins.planning.dynamics.Dynamics` with a learned metric of configurations.
 
     Attributes
     ----------
-    chart
-        The chart.
     integrator
         Equation of motion and the way of stepping.
     coefficients
@@ -46,26 +44,10 @@ class KineticDynamics:
         Edges where coordinates came to rest in the data, (n, 2), infinite where none did.
     """
 
-    chart: Chart
     integrator: Integrator
     coefficients: Array
     draws: Array
     walls: Array
-
-    @property
-    def states(self) -> int:
-        """Number of coordinates."""
-        return self.chart.states
-
-    @property
-    def controls(self) -> int:
-        """Number of controls."""
-        return self.chart.controls
-
-    @property
-    def angles(self) -> tuple[int, ...]:
-        """The coordinates that are angles."""
-        return self.chart.angles
 
     def step(self, x: Array, u: Array) -> Array:
         """Return the next state (..., n)."""

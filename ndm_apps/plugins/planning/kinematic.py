@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -17,6 +18,10 @@ from ndm_apps.plugins.planning.taut import resampled, taut
 MOVES, CLEAR = np.array([1.0, 0.7, 0.4, 0.2]), 2.0
 #: A move that falls short by more than this share of the longest one has met a wall.
 SHORT = 0.02
+#: Length of a move along a wall, and the cosine from which two directions count as the same.
+ALONG, SAME = 0.2, 0.9
+#: Refusals within one longest move from which on walls are raised, and how much higher they become at most.
+INSISTED, HIGHEST = 3, 4.0
 #: Spacing of the nodes of a path that is followed, in longest moves.
 FINE = 0.05
 
@@ -50,8 +55,9 @@ class KinematicModel:
 class KinematicController:
     """A :class:`~ndm_apps.plugins.planning.controller.Controller` that walks along geodesics.
 
-    A move that a wall refuses is one more fact: the metric learns it, and the way from there is sought anew. What is
-    learnt in an episode is forgotten at the start of the next.
+    A move that a wall refuses is one more fact: the metric learns it, and the way from there is sought anew. Where the
+    way insists on a direction that was refused at the same place, as at a corner that is sharper than what is known of
+    it, the point moves along the wall instead. What is learnt in an episode is forgotten at the start of the next.
 
     Parameters
     ----------
@@ -67,11 +73,15 @@ class KinematicController:
         self.model, self.problem = model, problem
         self._inverse = np.linalg.inv(model.gain)
         self._roadmap = roadmap or Roadmap(model.metric)
+        compass = np.array(list(product((-1.0, 0.0, 1.0), repeat=len(model.drift))))
+        compass = compass[compass.any(-1)]
+        self._compass = compass / np.linalg.norm(compass, axis=-1, keepdims=True)
 
     def start(self, x: Array) -> None:
         """Plan the way."""
         self.roadmap = self._roadmap.copy()
         self.at, self.expected = x, x
+        self.refused: list[tuple[Array, Array]] = []
         self._plan()
 
     def control(self, x: Array) -> Array:
@@ -80,13 +90,22 @@ class KinematicController:
         self.at = self.at + metric.short(x - self.at)
         missing = metric.short(self.expected - self.at)
         if np.linalg.norm(missing) > SHORT * metric.unit:
-            self.roadmap.update(metric.with_refusal(self.at, missing), self.at)
+            self._learn(missing)
             self._plan()
-        move = self._ahead() - self.at
+        move = self._turned(self._ahead() - self.at)
         u = self._inverse @ (move - self.model.drift)
         u /= max(1.0, float((u / np.where(u > 0, self.problem.high, self.problem.low)).max()))
         self.expected = self.at + self.model.drift + self.model.gain @ u
         return u
+
+    def _learn(self, missing: Array) -> None:
+        """Take in that a move was refused; where many have been, walls count for more, until another way is shorter."""
+        metric = self.roadmap.metric
+        near = sum(np.linalg.norm(metric.short(place - self.at)) <= metric.unit for place, _ in self.refused)
+        if near >= INSISTED and metric.height < HIGHEST * self.model.metric.height:
+            self.roadmap = self.roadmap.steeper(2.0)
+        self.roadmap.update(self.roadmap.metric.with_refusal(self.at, missing), self.at)
+        self.refused.append((self.at, missing / np.linalg.norm(missing)))
 
     def _plan(self) -> None:
         goal = self.at + self.roadmap.metric.short(self.problem.goal - self.at)
@@ -110,3 +129,12 @@ class KinematicController:
         chords = self.at + np.array([0.35, 0.7, 1.0])[:, None, None] * (targets - self.at)
         clear = metric.scale(chords).max(0) <= CLEAR
         return targets[clear.argmax() if clear.any() else -1]
+
+    def _turned(self, move: Array) -> Array:
+        """Return a move, or where its direction was refused at this place, the nearest that was not."""
+        unit = self.model.metric.unit
+        here = [way for place, way in self.refused if np.linalg.norm(place - self.at) <= SHORT * unit]
+        if not here or (np.array(here) @ move).max() < SAME * np.linalg.norm(move):
+            return move
+        tried = (self._compass @ np.array(here).T).max(-1) >= SAME
+        return ALONG * unit * self._compass[np.where(tried, -np.inf, self._compass @ move).argmax()]

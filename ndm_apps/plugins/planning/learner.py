@@ -25,8 +25,8 @@ from ndm_apps.plugins.planning.problem import Problem
 from ndm_apps.plugins.planning.schema import PlanningTask
 
 LearnedDynamics = NetDynamics | KineticDynamics
-ControllerOf = Callable[[LearnedDynamics, Problem, Array], Controller]
-"""From a model, a problem and the starts seen so far, (starts, n), to what acts."""
+ControllerOf = Callable[[LearnedDynamics, Problem, Array | None], Controller]
+"""From a model, a problem and the starts seen so far, (starts, n), or None where each has its own, to what acts."""
 
 #: Part of the transitions that the kinetic model is checked on.
 _HELD_OUT = 0.2
@@ -52,6 +52,8 @@ class Learned:
         steps that it had not seen.
     agreed
         Whether the last episode held no surprise.
+    breaks
+        Steps taken when episodes were broken off that had not ended.
     """
 
     dynamics: LearnedDynamics
@@ -59,6 +61,7 @@ class Learned:
     starts: Array
     rounds: tuple[tuple[int, float], ...]
     agreed: bool
+    breaks: tuple[int, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -73,6 +76,7 @@ class Learned:
             "starts": self.starts,
             "rounds": [list(pair) for pair in self.rounds],
             "agreed": self.agreed,
+            "breaks": list(self.breaks),
         }
 
     @classmethod
@@ -84,6 +88,7 @@ class Learned:
             starts=np.asarray(state["starts"]),
             rounds=tuple((int(steps), float(error)) for steps, error in state["rounds"]),
             agreed=bool(state["agreed"]),
+            breaks=tuple(state.get("breaks", ())),
         )
 
 
@@ -98,6 +103,7 @@ def learn(
     device: str = "cpu",
     dtype: str = "float64",
     known: Learned | None = None,
+    resumed: bool = False,
     log: Callable[[str, float, int], None] = lambda name, value, step: None,
     on_round: Callable[[Learned], None] = lambda learned: None,
 ) -> Learned:
@@ -119,6 +125,10 @@ def learn(
         Torch names, for the networks.
     known
         What was learnt before, to go on from.
+    resumed
+        Whether that was in an earlier sitting of this very call. The environment is then led back to where it was, by
+        the same steps, so that what is learnt is what an undisturbed call learns; one that does not repeat itself is
+        acted on anew, as it is where something else was learnt before.
     log
         Called with ``surprise``, its value and the steps taken, after each fit.
     on_round
@@ -131,16 +141,20 @@ def learn(
     """
     if steps < _LEAST:
         raise ValueError(f"steps: got {steps}, must be {_LEAST} or more to learn a model from")
+    if resumed and known is not None and (known.agreed or known.steps >= steps):
+        return known
     rounds = () if known is None else known.rounds
-    experience = Experience(task, env, seed + 7919 * len(rounds))
-    if known is not None:
+    experience = Experience(task, env, seed if resumed else seed + 7919 * len(rounds))
+    if known is not None and not (resumed and experience.lead_back(known.seen, known.breaks)):
+        experience = Experience(task, env, seed + 7919 * len(rounds))
         experience.remember(known.seen, known.starts)
 
     def fitted(agreed: bool, error: float) -> Learned:
         dynamics = fit_dynamics(experience.chart, experience.seen, settings, seed=seed, device=device, dtype=dtype)
         found = (*rounds, (experience.steps, error))
         log("surprise", error, experience.steps)
-        learned = Learned(dynamics, experience.seen, np.array(experience.starts), found, agreed)
+        breaks = tuple(experience.breaks)
+        learned = Learned(dynamics, experience.seen, np.array(experience.starts), found, agreed, breaks)
         on_round(learned)
         return learned
 
@@ -157,15 +171,22 @@ def learn(
             return errors[-1] > settings.surprise
 
         rounds = learned.rounds
-        controller = controller_of(learned.dynamics, experience.problem, np.array(experience.starts))
+        starts = None if task.episode else np.array(experience.starts)
+        controller = controller_of(learned.dynamics, experience.problem, starts)
         agreed = follow(experience, controller, steps - experience.steps, settings.watch, surprised)
         learned = fitted(agreed, max(errors))
     return learned
 
 
 def surprise(dynamics: LearnedDynamics, seen: Transitions, typical: Transitions) -> float:
-    """Return the root mean square error of one step over transitions, relative to that of a typical change."""
+    """Return the root mean square error of one step over transitions, relative to that of a typical change.
+
+    Of steps that begin and end where the motion is smooth; 0 where there are none.
+    """
     chart = dynamics.chart
+    seen, typical = chart.regular(seen), chart.regular(typical)
+    if not len(seen.x):
+        return 0.0
     error = chart.difference(dynamics.step(seen.x, seen.u), seen.y)
     scale = np.sqrt(np.square(chart.difference(typical.x, typical.y)).mean(0))
     scale[scale == 0] = 1.0

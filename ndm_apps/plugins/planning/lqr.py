@@ -23,8 +23,9 @@ from ndm_apps.plugins.planning.problem import Problem
 from ndm_apps.plugins.planning.scales import Scales, wrapped
 
 _SAMPLES, _LEVELS = 256, 40
-#: Inside the region the regulator costs at most this part more than its value says, and this part of a typical step.
-_RELATIVE, _ABSOLUTE = 0.05, 0.1
+#: Inside the region the regulator costs at most this part more than its value says, and this part of a typical step;
+#: and no less than this part of it: where the task's cost bends away from its parabola, that says nothing of the best.
+_RELATIVE, _ABSOLUTE, _AT_LEAST = 0.05, 0.1, 0.5
 _HELD = 1e-3  # the goal is held when the best control leaves less than this, in units of the step's own change
 
 
@@ -119,6 +120,7 @@ def _level(
     levels = largest * np.geomspace(1e-6, 1.0, _LEVELS)
     x = problem.goal + np.sqrt(levels)[:, None, None] * surface
     cost = regulated_cost(dynamics, problem, regulator, x, problem.horizon)
-    holds = (cost <= (1 + _RELATIVE) * levels[:, None] + _ABSOLUTE * typical).all(axis=1)
+    cheap = cost <= (1 + _RELATIVE) * levels[:, None] + _ABSOLUTE * typical
+    holds = (cheap & (cost >= _AT_LEAST * levels[:, None])).all(axis=1)
     below = len(levels) if holds.all() else int(np.argmin(holds))
     return float(levels[below - 1]) if below else 0.0

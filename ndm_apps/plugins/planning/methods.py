@@ -9,11 +9,12 @@ import gymnasium
 import numpy as np
 
 from ndm_apps.plugins.planning.baselines.ilqr import Ilqr
-from ndm_apps.plugins.planning.baselines.sampling import cem, mppi, random_shooting
+from ndm_apps.plugins.planning.baselines.sampling import Terminal, cem, mppi, random_shooting
 from ndm_apps.plugins.planning.closed_loop import GeodesicController
 from ndm_apps.plugins.planning.controller import Controller
 from ndm_apps.plugins.planning.dynamics import Array, Dynamics
 from ndm_apps.plugins.planning.evaluate import ControllerFor
+from ndm_apps.plugins.planning.nearest import NearestGoal
 from ndm_apps.plugins.planning.planner import GeodesicPlanner
 from ndm_apps.plugins.planning.problem import Problem
 from ndm_apps.plugins.planning.problem_of import state_of
@@ -23,8 +24,8 @@ from ndm_apps.plugins.planning.settings import ModelBasedSettings, NDMSettings
 #: Starts of episodes that a planner on a known model is shown.
 _STARTS = 16
 
-_Baseline = Callable[[Dynamics, Problem, Any, np.random.Generator], Controller]
-_BASELINES: dict[str, _Baseline] = {"cem": cem, "mppi": mppi, "random_shooting": random_shooting, "ilqr": Ilqr}
+_Sampler = Callable[[Dynamics, Problem, Any, np.random.Generator, Terminal | None], Controller]
+_SAMPLERS: dict[str, _Sampler] = {"cem": cem, "mppi": mppi, "random_shooting": random_shooting}
 
 
 def planning_on(
@@ -41,17 +42,27 @@ def planning_on(
     rng
         Of the controllers' random choices.
     starts
-        States at which episodes begin, (starts, n), as far as they are known.
+        States at which episodes begin, (starts, n), as far as they are known; None where each has its own problem.
     """
+
+    def terminal(problem: Problem) -> Terminal | None:
+        if settings.planner.terminal == "none":
+            return None
+        return GeodesicPlanner(dynamics, problem, generator=rng, starts=starts).value
+
     if isinstance(settings, NDMSettings):
         return lambda problem: geodesic(dynamics, problem, settings, rng, starts)
-    return lambda problem: _BASELINES[method](dynamics, problem, settings.planner, rng)
+    if method == "ilqr":
+        return lambda problem: Ilqr(dynamics, problem, settings.planner, rng)
+    return lambda problem: _SAMPLERS[method](dynamics, problem, settings.planner, rng, terminal(problem))
 
 
 def geodesic(
     dynamics: Dynamics, problem: Problem, settings: NDMSettings, rng: np.random.Generator, starts: Array | None
 ) -> Controller:
-    """Return the geodesic controller of a model and a problem."""
+    """Return the geodesic controller of a model and a problem; no starts: each episode has a problem of its own."""
+    if starts is None:
+        return NearestGoal(dynamics, problem, settings.planner, rng)
     return GeodesicController(GeodesicPlanner(dynamics, problem, settings.planner, generator=rng, starts=starts))
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ndm_apps.plugins.planning.chart import Chart, Transitions
+from ndm_apps.plugins.planning.chart import Chart, OnChart, Transitions
 from ndm_apps.plugins.planning.distil import DistilledNet
 from ndm_apps.plugins.planning.dynamics import Array, Dynamics
 from ndm_apps.plugins.planning.fit import fit_ensemble
@@ -18,7 +18,7 @@ _DOUBT, _LOOKS = 1e-3, 500
 
 
 @dataclass(frozen=True)
-class NetDynamics:
+class NetDynamics(OnChart):
     r"""A :class:`~ndm_apps.plugins.planning.dynamics.Dynamics` of networks on a chart.
 
     Coordinates that are exact integrals of others follow their :class:`~ndm_apps.plugins.planning.laws.Law`; of the
@@ -26,8 +26,6 @@ class NetDynamics:
 
     Attributes
     ----------
-    chart
-        The chart.
     laws
         The exact ones.
     net
@@ -38,26 +36,10 @@ class NetDynamics:
         Whether the members differ enough anywhere in the box to matter; if not, the spread counts as 0.
     """
 
-    chart: Chart
     laws: tuple[Law, ...]
     net: DistilledNet
     walls: Array
     doubtful: bool = True
-
-    @property
-    def states(self) -> int:
-        """Number of coordinates."""
-        return self.chart.states
-
-    @property
-    def controls(self) -> int:
-        """Number of controls."""
-        return self.chart.controls
-
-    @property
-    def angles(self) -> tuple[int, ...]:
-        """The coordinates that are angles."""
-        return self.chart.angles
 
     @cached_property
     def _free(self) -> list[int]:
@@ -131,6 +113,7 @@ def finished(chart: Chart, laws: tuple[Law, ...], walls: Array, x: Array, smooth
 
 def usable(chart: Chart, seen: Transitions) -> tuple[Transitions, Array]:
     """Return the transitions that met no edge, for a smooth fit, and the edges of the box that were met."""
+    seen = chart.regular(seen)
     touched = chart.touched(seen.y)
     met = touched.any(0) & ~np.isfinite(chart.clips)
     return seen.chosen(~touched.any((-1, -2))), np.where(met, chart.box, np.array([-np.inf, np.inf]))

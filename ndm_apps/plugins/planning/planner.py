@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ndm_apps.plugins.planning.value import Value
 
 _LEVELS, _FEW_LEVELS = 7, 3  # of each control, and of each of more than two
 _SPREAD = 0.1  # of copies of nodes around paths, in units of length
+_WINDOW = 200  # steps of a long path that are mended, their end fixed
 _ALONG = 64  # most nodes along a path
 _TIME_PRICE = 0.1  # of a step of a least action, in typical steps
 _USED = 0.9  # part of the steps left that a path of least action takes
@@ -59,9 +61,7 @@ class GeodesicPlanner:
         starts: Array | None = None,
     ) -> None:
         settings = PlannerSettings() if settings is None else settings
-        n = dynamics.states
         _check_goal(problem, dynamics.angles)
-        nodes = 512 * 2**n if settings.nodes is None else settings.nodes
         self.dynamics, self.problem, self.settings = dynamics, problem, settings
         self._generator = generator
         self.scales = scales_of(problem, dynamics.angles, generator)
@@ -70,38 +70,51 @@ class GeodesicPlanner:
         self.regulator = regulator_at(dynamics, problem, self.scales, generator) if self._costly else None
         self._potential = Potential(dynamics, problem, self.scales, settings.uncertainty)
         self.solver = PathSolver(dynamics, problem, self.scales, self._potential, self.regulator)
-        slow = n - 1 if settings.slow is None else settings.slow
-        self.embedding = Embedding(dynamics, problem, self.scales, slow, generator)
-        self.value = Value(
-            dynamics,
-            problem,
-            self.scales,
-            self._potential,
-            self.regulator,
-            self.embedding,
-            np.concatenate([problem.goal[None], spread_out(problem.box, nodes - 1, generator)]),
-            levels=_FEW_LEVELS if dynamics.controls > 2 else _LEVELS,
-            neighbours=2 * n if settings.neighbours is None else settings.neighbours,
-            flat=settings.flat,
-            time_price=self.time_price,
-        )
+        self._pinned = PathSolver(dynamics, problem, self.scales, self._potential, None)
         self.schedule = tuple(
             Stage(max(epsilon, settings.epsilon), bound, iterations) for epsilon, bound, iterations in _SCHEDULE
         )
+        #: Whether the value tells where paths begin, and what is left to pay at their ends.
+        self.valued = settings.seed in (None, "value")
         self._seeds = Seeds(
             dynamics,
             problem,
             self.regulator,
-            self.value,
+            self.value if self.valued else None,
             generator,
-            kind=settings.seed,
+            kind=settings.seed or "value",
             noise=settings.noise,
             noisy=settings.noisy,
         )
         #: Whether paths are polished by Gauss-Newton; otherwise they are searched for among discrete controls.
         self.smooth = problem.objective != "time" and problem.levels is None
-        for _ in range(settings.rounds):
+        for _ in range(settings.rounds if self.valued else 0):
             self._refine(starts)
+
+    @cached_property
+    def embedding(self) -> Embedding:
+        """Where states are neighbours."""
+        slow = self.dynamics.states - 1 if self.settings.slow is None else self.settings.slow
+        return Embedding(self.dynamics, self.problem, self.scales, slow, self._generator)
+
+    @cached_property
+    def value(self) -> Value:
+        """The value on nodes: at once if paths begin with it, else when it is first asked for."""
+        dynamics, problem, settings, n = self.dynamics, self.problem, self.settings, self.dynamics.states
+        embedding, nodes = self.embedding, 512 * 2**n if settings.nodes is None else settings.nodes
+        return Value(
+            dynamics,
+            problem,
+            self.scales,
+            self._potential,
+            self.regulator,
+            embedding,
+            np.concatenate([problem.goal[None], spread_out(problem.box, nodes - 1, self._generator)]),
+            levels=_FEW_LEVELS if dynamics.controls > 2 else _LEVELS,
+            neighbours=2 * n if settings.neighbours is None else settings.neighbours,
+            flat=settings.flat,
+            time_price=self.time_price,
+        )
 
     def plan(self, start: Array, warm: Path | None = None, steps: int | None = None) -> Path:
         """Return the best path found from a start.
@@ -130,8 +143,19 @@ class GeodesicPlanner:
         return self._best(seeds)
 
     def improve(self, path: Path, iterations: int = 2) -> Path:
-        """Return a path after a few steps of Gauss-Newton."""
-        return self._valued(self.solver.solve(path.states, [replace(self.schedule[-1], iterations=iterations)]))
+        """Return a path after a few steps of Gauss-Newton; of a long one that is feasible, the next part is mended."""
+        stage = replace(self.schedule[-1], iterations=iterations)
+        if len(path.controls) <= _WINDOW or not path.feasible:
+            return self._valued(self.solver.solve(path.states, [stage]))
+        states, controls = path.states[:_WINDOW], path.controls[:_WINDOW]
+        near = self._pinned.solve(path.states[: _WINDOW + 1], [stage])
+        before = self._potential.cost(states).sum() + ((controls @ self.problem.control_cost) * controls).sum()
+        return replace(
+            near,
+            states=np.concatenate([near.states, path.states[_WINDOW + 1 :]]),
+            controls=np.concatenate([near.controls, path.controls[_WINDOW:]]),
+            cost=path.cost + near.cost - float(before),
+        )
 
     def step_cost(self, x: Array, u: Array) -> float:
         """Return what a step from a state (n,) under a control (m,) costs."""
@@ -154,7 +178,7 @@ class GeodesicPlanner:
 
     def _shortfall(self, end: Array) -> float:
         """Return how much more than the regulator promises is to be paid from the end of a path."""
-        if self.regulator is None or self.regulator.inside(end):
+        if not self.valued or self.regulator is None or self.regulator.inside(end):
             return 0.0
         limits = self.problem.limits
         left = self.value.leaving if ((end < limits[:, 0]) | (end > limits[:, 1])).any() else 0.0

@@ -34,7 +34,8 @@ class PlannerSettings(Schema):
     polished, finished
         Seeds of a plan, the cheapest, that Gauss-Newton starts with, and those of them, the cheapest, that it finishes.
     seed
-        Where a path starts from (:class:`~ndm_apps.plugins.planning.seeds.Seeds`).
+        Where a path starts from (:class:`~ndm_apps.plugins.planning.seeds.Seeds`); None for the value, or for straight
+        lines where each episode poses a problem of its own (:mod:`~ndm_apps.plugins.planning.nearest`).
     reseed
         Steps of the closed loop after which a path is looked for afresh if the state has strayed from it, twice as many
         each time that none is better; 0 for never.
@@ -58,7 +59,7 @@ class PlannerSettings(Schema):
     noisy: _Count = 4
     polished: Annotated[int, Field(ge=1)] = 5
     finished: Annotated[int, Field(ge=1)] = 2
-    seed: Literal["value", "drift", "line"] = "value"
+    seed: Literal["value", "drift", "line"] | None = None
     reseed: _Count = 10
     better: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.02
     epsilon: Annotated[float, Field(gt=0.0, le=1e6)] = 1e-8

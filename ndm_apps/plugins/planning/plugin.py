@@ -19,5 +19,6 @@ PLUGIN = Plugin(
         Column("plan_ms_mean", "ms a step (mean)", ".2f", "lower"),
         Column("seconds", "seconds", ".1f"),
     ),
+    validation=True,
     demo=("planning/pendulum",),
 )

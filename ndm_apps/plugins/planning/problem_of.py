@@ -240,6 +240,11 @@ def clips_of(task: PlanningTask) -> Array:
     return _bounds(task, task.clips)
 
 
+def smooth_of(task: PlanningTask) -> Array | None:
+    """Return where the motion is declared smooth, (n, 2), or None: everywhere."""
+    return _bounds(task, task.smooth) if task.smooth else None
+
+
 def mirror_of(task: PlanningTask) -> tuple[Array, Array] | None:
     """Return the signs of columns (n,) and controls (m,) under the declared symmetry, or None if there is none.
 

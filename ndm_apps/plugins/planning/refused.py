@@ -156,7 +156,7 @@ class RefusedMetric:
     unit: float
     smooth: float = 0.06
     far: float = 2.5
-    height: float = 30.0
+    height: float = 240.0
 
     def short(self, gap: Array) -> Array:
         """Return displacements (..., n) with angles the short way round."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -50,6 +51,13 @@ class Roadmap:
         near = self._places.within(point, 5 * metric.unit)
         touched = np.isin(self._ends, near).any(0)
         self._lengths[touched] = self.lengths(*self.nodes[self._ends[:, touched]])
+
+    def steeper(self, factor: float) -> Roadmap:
+        """Return one of the same metric with walls that are so many times as high."""
+        other = copy(self)
+        other.metric = replace(self.metric, height=factor * self.metric.height)
+        other._lengths = other.lengths(*self.nodes[self._ends])
+        return other
 
     def lengths(self, start: Array, end: Array, samples: int = 3) -> Array:
         """Return the lengths (...) of straight lines between points (..., n), the short way round."""

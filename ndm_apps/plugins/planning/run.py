@@ -32,8 +32,8 @@ _VALIDATION = 1000
 def run(task: PlanningTask, method: str, settings: EvaluationSettings, context: RunContext) -> Result:
     """Run one method on one task; see :class:`~ndm_apps.plugins.base.RunContext` for the rest.
 
-    What is learnt is saved after each fit. A run that is resumed learns on from there, and is evaluated from the first
-    episode.
+    What is learnt is saved after each fit. A run that is resumed leads the environment back to there by the same steps,
+    learns on, and is evaluated from the first episode.
     """
     saved = context.checkpoint.load()
     env = open_environment(task)
@@ -60,7 +60,9 @@ def run(task: PlanningTask, method: str, settings: EvaluationSettings, context: 
             "model": type(learned.dynamics).__name__,
             "rounds": [list(pair) for pair in learned.rounds],
         }
-        controller_for = planning_on(learned.dynamics, settings, method, planning, learned.starts)
+        controller_for = planning_on(
+            learned.dynamics, settings, method, planning, None if task.episode else learned.starts
+        )
     made: list[Controller] = []
 
     def remembered(problem: Problem) -> Controller:
@@ -125,10 +127,12 @@ def _learned(
     rng = np.random.default_rng([context.seed, 3])
     steps = settings.steps or task.experience
     ours = settings if isinstance(settings, NDMSettings) else NDMSettings()
+    if saved is not None:
+        rng.bit_generator.state = saved["planner"]
 
     def on_round(learned: Learned) -> None:
         context.progress(learned.steps, steps, "learning")
-        context.checkpoint.save(learned.state_dict(), learned.steps)
+        context.checkpoint.save({"learned": learned.state_dict(), "planner": rng.bit_generator.state}, learned.steps)
 
     return learn(
         task,
@@ -139,7 +143,8 @@ def _learned(
         lambda dynamics, problem, starts: geodesic(dynamics, problem, ours, rng, starts),
         device=context.device,
         dtype=context.dtype,
-        known=None if saved is None else Learned.from_state(task, saved),
+        known=None if saved is None else Learned.from_state(task, saved["learned"]),
+        resumed=saved is not None,
         log=context.log,
         on_round=on_round,
     )

@@ -39,6 +39,8 @@ class PlanningTask(Task):
         Where an episode ends because a column has left it.
     clips
         Where the environment is known to clip a column, such as a speed.
+    smooth
+        Where the motion is smooth: steps that begin or end beyond, as in contact with a stop, tell a model nothing.
     episode
         What differs from one episode to the next, such as a goal: read off its first observation.
     controls
@@ -67,6 +69,7 @@ class PlanningTask(Task):
     box: dict[str, Bounds] = Field(default_factory=dict)
     limits: dict[str, Bounds] = Field(default_factory=dict)
     clips: dict[str, Bounds] = Field(default_factory=dict)
+    smooth: dict[str, Bounds] = Field(default_factory=dict)
     episode: dict[str, Formula] = Field(default_factory=dict)
     controls: Controls
     objective: Literal["cost", "action", "time"] = "cost"
@@ -100,7 +103,7 @@ class PlanningTask(Task):
             if name in seen:
                 raise FieldError(path, f"got {short(name)}, which is used twice")
             seen.add(name)
-        for key, given in (("angles", self.angles), ("box", self.box), ("limits", self.limits), ("clips", self.clips)):
+        for key, given in (("angles", self.angles), *self._ranged):
             for n, column in enumerate(given):
                 if column not in self.state:
                     raise FieldError((key, column if isinstance(given, dict) else n), self._unknown(column))
@@ -114,7 +117,7 @@ class PlanningTask(Task):
         for column in self.state:
             if column not in self.box and column not in self.angles:
                 raise FieldError(("box",), f"no entry for {short(column)}, must have one (only angles may go without)")
-        for key, given in (("box", self.box), ("limits", self.limits), ("clips", self.clips)):
+        for key, given in self._ranged:
             for column, (low, high) in given.items():
                 if low >= high:
                     raise FieldError((key, column), f"got [{low}, {high}], must be [low, high] with low < high")
@@ -167,6 +170,10 @@ class PlanningTask(Task):
         if self.kinematic.velocities and len(self.kinematic.velocities) != len(self.kinematic.positions):
             raise FieldError(("kinematic", "velocities"), "must be none, or one for each of positions")
         return self
+
+    @property
+    def _ranged(self) -> tuple[tuple[str, dict[str, Bounds]], ...]:
+        return (("box", self.box), ("limits", self.limits), ("clips", self.clips), ("smooth", self.smooth))
 
     def _unknown(self, column: Any) -> str:
         return unknown("column", column, self.state)

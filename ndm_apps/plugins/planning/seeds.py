@@ -26,6 +26,8 @@ class Seeds:
     kind
         ``"value"``: greedy rollouts of the value, with and without noise, at once and after each extreme control was
         held for a while. ``"drift"``: the motion without controls. ``"line"``: the straight line to the goal.
+    value
+        The value; None for the other kinds.
     noise, noisy
         Deviation of the noise on what each control is found to cost, in deviations over the controls; rollouts with it.
         Near ties are decided either way by it.
@@ -36,7 +38,7 @@ class Seeds:
         dynamics: Dynamics,
         problem: Problem,
         regulator: Regulator | None,
-        value: Value,
+        value: Value | None,
         generator: np.random.Generator,
         *,
         kind: Literal["value", "drift", "line"],

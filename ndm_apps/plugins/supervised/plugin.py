@@ -29,6 +29,8 @@ PLUGIN = Plugin(
     },
     entry="ndm_apps.plugins.supervised.run:run",
     inspect="ndm_apps.plugins.supervised.inspect:inspect",
+    validation=True,
+    parallel=True,
     columns=(
         Column("final_accuracy", "accuracy", ".4f", "higher"),
         Column("gap", "gap", ".4f", "lower"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.engine import NDM
+from ndm_apps.engine.parallel import workers
 from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Dataset, Result, RunContext
 from ndm_apps.plugins.supervised import pictures
@@ -35,7 +36,8 @@ def run(task: SupervisedTask, method: str, settings: TrainingSettings, context: 
     """
     data = load_data(task)
     samples, classifier = prepare(task, data, settings, context)
-    training = Training(settings, classifier.network, classifier.inputs(samples.x), samples.y, seed=context.seed)
+    z = classifier.inputs(samples.x)
+    training = Training(settings, classifier.network, z, samples.y, seed=context.seed, workers=workers())
     reached: tuple[int, float] | None = None
     if (state := context.checkpoint.load()) is not None:
         training.load_state_dict(state["training"])

@@ -69,12 +69,19 @@ class TrainingSettings(Settings):
         Step size.
     components
         Inputs are projected onto so many principal components of the training samples; null for all inputs.
+    precision
+        ``mixed`` makes the products of the forward pass in bfloat16; geometry stays in full precision. Not for the
+        natural gradient.
+    compile
+        Whether the forward pass is compiled by ``torch.compile``. Not for the natural gradient, which looks into it.
     """
 
     steps: Annotated[int, Field(ge=1, le=1_000_000)] = 300
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
     learning_rate: Annotated[float, Field(gt=0.0, le=100.0)] = 3e-3
     components: Width | None = None
+    precision: Literal["full", "mixed"] = "full"
+    compile: bool = False
 
 
 class NDMSettings(TrainingSettings):
@@ -123,6 +130,14 @@ class NDMSettings(TrainingSettings):
     optimiser: Literal["adam", "kfac", "cg"] = "adam"
     damping: Weight = 0.1
     learned: Weight = 0.0
+
+    @model_validator(mode="after")
+    def _plain_natural_gradient(self) -> NDMSettings:
+        for name, value, plain in (("precision", self.precision, "full"), ("compile", self.compile, False)):
+            if self.optimiser != "adam" and value != plain:
+                needed = f"must be {str(plain).lower()} there"
+                raise FieldError((name,), f"got {str(value).lower()} with optimiser {self.optimiser}, {needed}")
+        return self
 
     @model_validator(mode="after")
     def _layers_to_compare(self) -> NDMSettings:

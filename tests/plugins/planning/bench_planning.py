@@ -1,10 +1,10 @@
 """The page of the planning benchmark: numbers aimed at beside numbers measured, for every task and planner.
 
-``python -m tests.plugins.planning.bench_planning RUNS... --write``, where RUNS hold what ``ndm run`` made of
-``planning/benchmark``, ``planning/known`` and ``planning/ablation`` with ``--out``. With ``--write`` the page goes to
-``results/planning/benchmark.md``, else to the terminal.
+``python -m tests.plugins.planning.bench_planning RUNS... --write``, where RUNS hold what ``make bench-planning`` ran.
+With ``--write`` the page goes to ``results/planning/benchmark.md``, else to the terminal.
 """
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,6 +62,19 @@ def model(run: Run) -> str:
     return settings(run).get("model", "none")
 
 
+def generic(run: Run) -> bool:
+    """Return whether the model was learnt with no prior on its form."""
+    return model(run) == "learned" and settings(run).get("learner", {}).get("structure") == "net"
+
+
+def method(run: Run) -> str:
+    """Return the method's name, with what it was given beside its own settings."""
+    if model(run) == "none":
+        return f"{run['method']}, {run['environment_steps']:,} steps"
+    valued = settings(run).get("planner", {}).get("terminal") == "value"
+    return run["method"] + (", our value at the end" if valued else "")
+
+
 def left_out(run: Run) -> str:
     planner = settings(run).get("planner", {}) if run["method"] == "ndm" else {}
     return next((name for name, differs in ABLATIONS.items() if planner and differs(planner)), "")
@@ -83,6 +96,7 @@ def spread(runs: Sequence[Run], key: str, form: str) -> str:
 def row(runs: Sequence[Run]) -> dict[str, str]:
     episodes = sum(len(run["successes"]) for run in runs)
     return {
+        "seeds": number(len({run["seed"] for run in runs}), "d"),
         "return": spread(runs, "mean_return", ".2f"),
         "success": f"{sum(sum(run['successes']) for run in runs)}/{episodes}",
         "x optimum": spread(runs, "ratio_to_optimum", ".3f"),
@@ -103,7 +117,8 @@ def grouped(runs: Sequence[Run], key: Callable[[Run], tuple[str, ...]]) -> dict[
 
 def aims(runs: Sequence[Run]) -> list[dict[str, str]]:
     whole = grouped(
-        [run for run in runs if run["method"] == "ndm" and not left_out(run)], lambda run: (task(run), model(run))
+        [run for run in runs if run["method"] == "ndm" and not left_out(run) and not generic(run)],
+        lambda run: (task(run), model(run)),
     )
     rows = []
     for (name, source), (wanted, key) in AIMS.items():
@@ -113,26 +128,29 @@ def aims(runs: Sequence[Run]) -> list[dict[str, str]]:
         rows.append(
             {"task": name, "model": source, "asked": wanted, "measured": spread(own, key, form) if own else "not run"}
         )
-        rows[-1] |= {
-            column: measured.get(column, "")
-            for column in ("success", "steps", "ms a step, median", "ms a step, mean", "of the processor", "seconds")
-        }
+        rows[-1] |= {column: text for column, text in measured.items() if column not in ("return", "x optimum")}
     return rows
 
 
 def methods(runs: Sequence[Run]) -> list[dict[str, str]]:
-    groups = grouped([run for run in runs if not left_out(run)], lambda run: (task(run), model(run), run["method"]))
+    own = [run for run in runs if not left_out(run) and not generic(run)]
+    groups = grouped(own, lambda run: (task(run), model(run), method(run)))
     compared = {key[:2] for key in groups if key[2] != "ndm"}
     order = sorted((key for key in groups if key[:2] in compared), key=lambda key: (key[:2], key[2] != "ndm", key[2]))
-    return [
-        {"task": name, "model": source, "method": method, **row(groups[name, source, method])}
-        for name, source, method in order
-    ]
+    return [{"task": key[0], "model": key[1], "method": key[2], **row(groups[key])} for key in order]
+
+
+def generics(runs: Sequence[Run]) -> list[dict[str, str]]:
+    groups = grouped(
+        [run for run in runs if generic(run)], lambda run: (task(run), f"{settings(run)['learner']['random']:.0%}")
+    )
+    return [{"task": name, "random steps": share, **row(own)} for (name, share), own in sorted(groups.items())]
 
 
 def ablations(runs: Sequence[Run]) -> list[dict[str, str]]:
     groups = grouped(
-        [run for run in runs if run["method"] == "ndm"], lambda run: (task(run), model(run), left_out(run))
+        [run for run in runs if run["method"] == "ndm" and not generic(run)],
+        lambda run: (task(run), model(run), left_out(run)),
     )
     ablated = {key[:2] for key in groups if key[2]}
     return [
@@ -142,12 +160,20 @@ def ablations(runs: Sequence[Run]) -> list[dict[str, str]]:
     ]
 
 
+def distinct(runs: Sequence[Run]) -> list[Run]:
+    """Return each run once: configs overlap in those that they compare with."""
+    return list({json.dumps([task(run), run["method"], run["seed"], settings(run)]): run for run in runs}.values())
+
+
 def page(runs: Sequence[Run]) -> str:
+    runs = distinct(runs)
     seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in runs}))
     text = f"# Planning\n\n{len(runs)} runs; model seeds {seeds}; means over runs, their range in brackets.\n\n"
     text += table(aims(runs))
     if compared := methods(runs):
         text += f"\nPlanners in the same episodes on the same model:\n\n{table(compared)}"
+    if plain := generics(runs):
+        text += f"\nNetworks for the model, with no prior on its form but linear controls:\n\n{table(plain)}"
     if parts := ablations(runs):
         text += f"\nOne part left out at a time:\n\n{table(parts)}"
     return text

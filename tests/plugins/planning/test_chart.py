@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,14 @@ def test_mirroring_twice_gives_the_same_motion(chart):
     assert len(both.x) == 10
     for one, other in zip(again, seen, strict=True):
         np.testing.assert_array_equal(one[5:], other)
+
+
+def test_steps_that_begin_or_end_where_the_motion_is_not_smooth_are_left_out(chart):
+    x = np.array([[0.0, 0.0, 0.0], [2.9, 0.0, 0.0], [2.7, 0.0, 0.0], [0.0, 0.9, 0.0]])
+    seen = Transitions(x, x[:, :1], x + np.array([0.1, 0.0, 9.0]))
+    assert len(chart.regular(seen).x) == 4
+    bounded = replace(chart, smooth=np.array([[-2.75, 2.75], [-np.inf, 0.5], [-np.inf, np.inf]]))
+    assert bounded.regular(seen).x.tolist() == x[:1].tolist()
 
 
 def test_only_coordinates_exactly_at_an_edge_have_touched_it(chart):

@@ -54,6 +54,30 @@ def test_an_unknown_wall_is_learnt_on_the_way(model, monkeypatch):
     assert len(controller.roadmap.metric.walls.points) > len(model.metric.walls.points)
 
 
+def test_where_a_direction_was_refused_the_nearest_other_one_is_taken(model):
+    controller = KinematicController(model, walls.problem(GOAL))
+    controller.start(START)
+    ahead, aside = np.array([0.1, 0.0]), np.array([0.0, 0.1])
+    controller.refused.append((START, np.array([1.0, 0.0])))
+    turned = controller._turned(ahead)
+    assert turned[0] == pytest.approx(abs(turned[1]))  # of the eight directions, one beside the refused one
+    np.testing.assert_array_equal(controller._turned(aside), aside)
+    controller.at = START + 0.05
+    np.testing.assert_array_equal(controller._turned(ahead), ahead)
+
+
+def test_walls_rise_where_moves_are_refused_again_and_again_and_only_for_the_episode(model):
+    controller = KinematicController(model, walls.problem(GOAL))
+    controller.start(START)
+    for _ in range(8):
+        controller.control(START)  # it has not moved
+    raised = controller.roadmap.metric
+    assert raised.height > model.metric.height
+    assert raised.scale(np.array([1.0, 0.6])) > model.metric.scale(np.array([1.0, 0.6]))
+    controller.start(START)
+    assert controller.roadmap.metric.height == model.metric.height and not controller.refused
+
+
 def test_ways_round_an_obstacle_on_both_sides():
     rng = np.random.default_rng(0)
     x = rng.uniform(-1.0, 1.0, (6000, 2))

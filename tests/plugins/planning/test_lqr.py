@@ -37,6 +37,23 @@ def test_within_its_region_the_value_holds_on_the_model():
     assert wider.level > regulator.level
 
 
+def test_where_the_cost_bends_away_from_its_parabola_the_value_says_nothing():
+    model, task = mass(), problem(bound=50.0)
+
+    def residual(x):
+        return x / (np.square(x).sum(-1, keepdims=True) + 1e-4) ** 0.25
+
+    bent = replace(task, residual=residual, residual_jacobian=lambda x: np.broadcast_to(10 * np.eye(2), (len(x), 2, 2)))
+    regulator = regulator_of(model, bent)
+    generator = np.random.default_rng(1001)
+    x = generator.uniform(-0.1, 0.1, (4000, 2))
+    inside = x[regulator.inside(x)]
+    assert (
+        len(inside) > 0 and (regulated_cost(model, bent, regulator, inside, 200) > 0.4 * regulator.cost(inside)).all()
+    )
+    assert not regulator.inside(np.array([0.5, 0.0]))
+
+
 def test_a_goal_is_held_against_a_drift():
     model = Linear(mass().a, mass().b, drift=np.array([-0.0025, -0.05]))
     regulator = regulator_of(model, problem())

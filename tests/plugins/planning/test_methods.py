@@ -5,6 +5,7 @@ import pytest
 
 from ndm_apps.plugins.planning.closed_loop import GeodesicController
 from ndm_apps.plugins.planning.methods import planning_on, starts_of
+from ndm_apps.plugins.planning.nearest import NearestGoal
 from ndm_apps.plugins.planning.problem_of import open_environment, problem_of, state_of
 from ndm_apps.plugins.planning.settings import METHODS, ModelBasedSettings
 from ndm_apps.plugins.planning.truth import truth_of
@@ -19,13 +20,19 @@ def test_every_planner_acts_within_bounds_and_repeats_from_its_seed(method):
     problem, x = problem_of(TASK, env), np.array([1.0, -0.5])
     acted = []
     for _ in range(2):
-        make = planning_on(truth_of(TASK, env), METHODS[method](), method, np.random.default_rng(1000), None)
+        make = planning_on(truth_of(TASK, env), METHODS[method](), method, np.random.default_rng(1000), x[None])
         controller = make(problem)
         assert method != "ndm" or isinstance(controller, GeodesicController)
         controller.start(x)
         acted.append(controller.control(x))
     np.testing.assert_array_equal(*acted)
     assert acted[0].shape == (1,) and (problem.low <= acted[0]).all() and (acted[0] <= problem.high).all()
+
+
+def test_problems_that_differ_between_episodes_have_a_planner_without_a_value():
+    env = open_environment(TASK)
+    make = planning_on(truth_of(TASK, env), METHODS["ndm"](), "ndm", np.random.default_rng(1000), None)
+    assert isinstance(make(problem_of(TASK, env)), NearestGoal)
 
 
 def test_starts_are_those_of_the_environment_on_seeds_of_their_own():

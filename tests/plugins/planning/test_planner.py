@@ -1,5 +1,7 @@
 """The planner and its closed loop on small tasks with known answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,20 @@ def test_least_action_arrives_in_time_and_beats_haste():
     assert slow.converged and fast.converged and slow.cost < fast.cost
     path, _ = run(GeodesicController(planner), model, task, np.zeros(2), 100)
     assert task.reached(path[-1])
+
+
+def test_of_a_long_path_the_next_part_is_mended():
+    task = problem("action", bound=1.0, goal=(1.0, 0.0), horizon=400)
+    planner = planner_of(mass(), task)
+    path = planner.plan(np.zeros(2))
+    off = path.states.copy()
+    off[0] = [0.002, 0.001]
+    near, whole = planner.improve(replace(path, states=off)), planner.improve(replace(path, states=off, feasible=False))
+    assert len(path.controls) > 300 and near.feasible and whole.feasible
+    np.testing.assert_array_equal(near.states[250:], path.states[250:])
+    np.testing.assert_allclose(near.states[1:], mass().step(near.states[:-1], near.controls), atol=1e-4)
+    assert near.cost == pytest.approx((near.controls**2).sum() * 0.1, rel=1e-3)
+    assert whole.cost <= near.cost < 1.05 * whole.cost
 
 
 def test_least_time_with_discrete_controls_is_near_the_closed_form():

@@ -45,6 +45,8 @@ def test_shipped_tasks_are_valid(name):
         (("box",), {}, ("box", "no entry for 'omega'")),
         (("box", "omega"), [8, -8], ("box.omega", "low < high")),
         (("limits",), {"x": [0, 1]}, ("limits.x", "unknown column 'x'")),
+        (("smooth",), {"thta": [0, 1]}, ("smooth.thta", "did you mean 'theta'?")),
+        (("smooth",), {"theta": [1, 0]}, ("smooth.theta", "low < high")),
         (("cost",), [], ("cost", "at least one")),
         (("cost",), ["thta"], ("cost", "unknown name 'thta'")),
         (("goal", "state", "omega"), 9, ("goal.state.omega", "got 9", "[-8, 8]")),

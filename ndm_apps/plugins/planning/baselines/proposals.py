@@ -21,8 +21,8 @@ class Proposal(Protocol):
         """Move to the weighted samples; weights (count,) add up to 1."""
         ...
 
-    def advance(self) -> None:
-        """Drop the first control, and widen again what the fits have narrowed."""
+    def advance(self, over: bool) -> None:
+        """Drop the first control if its time is over, and widen again what the fits have narrowed."""
         ...
 
     def first(self) -> Array:
@@ -66,9 +66,10 @@ class Normal:
         self.mean = np.tensordot(weights, samples, 1)
         self.deviation = np.sqrt(np.tensordot(weights, np.square(samples - self.mean), 1))
 
-    def advance(self) -> None:
+    def advance(self, over: bool) -> None:
         """Shift the mean by one control, the last one repeated; the standard deviation is the first one again."""
-        self.mean = np.concatenate((self.mean[1:], self.mean[-1:]))
+        if over:
+            self.mean = np.concatenate((self.mean[1:], self.mean[-1:]))
         self.deviation = np.tile(self.wide, (len(self.mean), 1))
 
     def first(self) -> Array:
@@ -104,10 +105,11 @@ class Categorical:
         same = (samples[:, :, None] == self.levels).all(-1)
         self.chances = np.tensordot(weights, same, 1)
 
-    def advance(self) -> None:
+    def advance(self, over: bool) -> None:
         """Shift by one control, the last one anything."""
         uniform = np.full_like(self.chances[:1], 1 / len(self.levels))
-        self.chances = (1 - self.spread) * np.concatenate((self.chances[1:], uniform)) + self.spread * uniform
+        chances = np.concatenate((self.chances[1:], uniform)) if over else self.chances
+        self.chances = (1 - self.spread) * chances + self.spread * uniform
 
     def first(self) -> Array:
         """Return the likeliest first level."""

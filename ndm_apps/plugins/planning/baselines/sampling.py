@@ -26,7 +26,7 @@ class Sampling:
         Gives the distribution at the start of an episode.
     weigh
         Costs (samples,) to weights that add up to 1.
-    samples, iterations, kept
+    samples, iterations, kept, hold
         See :class:`~ndm_apps.plugins.planning.baselines.settings.CemSettings`.
     rng
         Source of all randomness.
@@ -41,10 +41,11 @@ class Sampling:
         samples: int,
         iterations: int,
         kept: int,
+        hold: int,
         rng: np.random.Generator,
     ) -> None:
         self.objective, self.start_proposal, self.weigh = objective, start_proposal, weigh
-        self.samples, self.iterations, self.kept, self.rng = samples, iterations, kept, rng
+        self.samples, self.iterations, self.kept, self.hold, self.rng = samples, iterations, kept, hold, rng
 
     def start(self, x: Array) -> None:
         """Forget the episode before."""
@@ -53,11 +54,15 @@ class Sampling:
     def control(self, x: Array) -> Array:
         """Return the first control of the fitted distribution."""
         if self.proposal is None:
-            self.proposal = self.start_proposal()
+            self.proposal, self.passed = self.start_proposal(), 0
             self.best = self.proposal.sample(0, self.rng)
         else:
-            self.proposal.advance()
-            self.best = np.concatenate((self.best[:, 1:], self.best[:, -1:]), axis=1)
+            # A control that is held for some steps is over after as many.
+            self.passed += 1
+            over = self.passed % self.hold == 0
+            self.proposal.advance(over)
+            if over:
+                self.best = np.concatenate((self.best[:, 1:], self.best[:, -1:]), axis=1)
         for _ in range(self.iterations):
             controls = np.concatenate((self.best, self.proposal.sample(self.samples - len(self.best), self.rng)))
             costs = self.objective(x, controls)
@@ -92,6 +97,7 @@ def cem(
         samples=settings.samples,
         iterations=settings.iterations,
         kept=settings.kept,
+        hold=settings.hold,
         rng=rng,
     )
 
@@ -124,6 +130,7 @@ def mppi(
         samples=settings.samples,
         iterations=settings.iterations,
         kept=0,
+        hold=settings.hold,
         rng=rng,
     )
 
@@ -149,7 +156,7 @@ def random_shooting(
         def fit(self, samples: Array, weights: Array) -> None:
             self.best = samples[weights.argmax()]
 
-        def advance(self) -> None:
+        def advance(self, over: bool) -> None:
             pass
 
         def first(self) -> Array:
@@ -162,5 +169,6 @@ def random_shooting(
         samples=settings.samples,
         iterations=1,
         kept=1,
+        hold=settings.hold,
         rng=rng,
     )

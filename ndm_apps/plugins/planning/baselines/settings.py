@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,12 +27,17 @@ class ShootingSettings(Schema):
         Sequences of a step.
     colour
         Exponent of the noise in time, see :class:`~ndm_apps.plugins.planning.baselines.proposals.Normal`.
+    terminal
+        What the end of a sequence costs. ``none``: nothing, or where there is a goal to reach, how far it is
+        (:class:`~ndm_apps.plugins.planning.baselines.objective.Objective`). ``value``: the geodesic
+        planner's value.
     """
 
     horizon: Horizon = 30
     hold: Count = 1
     samples: Count = 800
     colour: Colour = 2.0
+    terminal: Literal["none", "value"] = "none"
 
 
 class CemSettings(ShootingSettings):

@@ -69,8 +69,26 @@ def test_normal_is_fitted_to_the_samples_that_count():
     samples = np.linspace(-1.0, 1.0, 12).reshape(4, 3, 1)
     proposal.fit(samples, np.array([0.0, 0.5, 0.5, 0.0]))
     assert proposal.mean == pytest.approx(samples[1:3].mean(0))
-    proposal.advance()
+    before = proposal.mean
+    proposal.advance(over=False)
+    assert proposal.mean == pytest.approx(before) and (proposal.deviation == 0.5).all()
+    proposal.advance(over=True)
     assert proposal.mean[-1] == proposal.mean[-2] == pytest.approx(samples[1:3].mean(0)[-1])
+
+
+def test_a_held_control_is_dropped_when_its_time_is_over():
+    problem = cart_problem()
+    over = []
+
+    class Watched(Normal):
+        def advance(self, *args, **kwargs):
+            over.append(args[0])
+            super().advance(*args, **kwargs)
+
+    planner = cem(CART, problem, CemSettings(horizon=6, hold=3, iterations=1), np.random.default_rng(0))
+    planner.start_proposal = lambda: Watched(problem, 6, spread=0.5, colour=0.0)
+    driven(planner, problem, steps=7)
+    assert over == [False, False, True] * 2
 
 
 def test_categorical_draws_levels_by_their_chances():
