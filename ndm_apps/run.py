@@ -178,7 +178,7 @@ def inspect_run(folder: Path) -> dict[str, Any]:
     seed_everything(run.seed)
     with report.style(), _refusals_as_input_errors(config, inspect):
         outcome: Result = inspect(config.task, run.method, config.settings, state, run)
-    write_figures(folder, outcome)
+    write_figures(folder, outcome, beside=True)
     write_text(folder / "inspect.json", as_json(outcome.values))
     report.write_run_page(folder)
     return outcome.values

@@ -11,6 +11,7 @@ import torch
 
 from ndm_apps import provenance, report
 from ndm_apps.config import Config
+from ndm_apps.errors import InputError
 from ndm_apps.files import replacing, write_bytes, write_text
 from ndm_apps.plugins.base import Result
 from ndm_apps.run_files import RESULT
@@ -55,17 +56,30 @@ def as_json(values: Any) -> str:
     return json.dumps(finite(values), indent=1, allow_nan=False)
 
 
-def write_figures(out: Path, outcome: Result) -> None:
-    """Write figures, and their captions beside those that are there already."""
-    captions_file = out / "figures" / "captions.json"
-    captions = json.loads(captions_file.read_text(encoding="utf-8")) if captions_file.exists() else {}
+def write_figures(out: Path, outcome: Result, *, beside: bool = False) -> None:
+    """Write figures with their captions; ``beside`` those that are there already, or in their place.
+
+    Raises
+    ------
+    InputError
+        If the captions that are there are damaged.
+    """
+    file = out / "figures" / "captions.json"
+    captions = _captions(file) if beside and file.exists() else {}
     for name, picture in outcome.pictures.items():
         report.save_svg(picture.figure, out / "figures" / f"{name}.svg")
         captions[name] = picture.caption
     for name, animation in outcome.animations.items():
         write_bytes(out / "figures" / f"{name}.gif", animation.gif)
         captions[name] = animation.caption
-    write_text(captions_file, json.dumps(captions, indent=1))
+    write_text(file, json.dumps(captions, indent=1))
+
+
+def _captions(file: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{file}: damaged (not a mapping in JSON); delete it, and the captions are gone") from error
 
 
 def export_model(outcome: Result, folder: Path) -> None:

@@ -56,8 +56,8 @@ class Range(Schema):
     def rounded(self, value: float) -> float:
         """Return a number of the range near to a value, with four digits at most: one that people can write.
 
-        >>> Range(low=1e-4, high=1.0, log=True).rounded(0.01234567), Range(low=0.12345, high=1.0).rounded(0.12345)
-        (0.01235, 0.12345)
+        >>> Range(low=1e-4, high=1.0, log=True).rounded(0.01234567), Range(low=0.12344, high=1.0).rounded(0.12344)
+        (0.01235, 0.12344)
         """
         if self.is_whole or self.step is not None or not math.isfinite(value):
             return value

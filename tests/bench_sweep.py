@@ -22,7 +22,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import pytest
 
-from ndm_apps import provenance, run, tracking
+from ndm_apps import provenance, run, run_results, tracking
 from ndm_apps.report import load_results
 from ndm_apps.sweep import members, sweep
 
@@ -77,7 +77,7 @@ def costs(folder, count):
     with pytest.MonkeyPatch.context() as patch:
         resolve = run.resolve
         patch.setattr(run, "resolve", lambda entry: timed("plugin", resolve(entry)))
-        patch.setattr(run, "_write_figures", timed("pictures", run._write_figures))
+        patch.setattr(run_results, "write_figures", timed("pictures", run_results.write_figures))
         execute = timed("whole", run.execute)
         for member in planned(count):
             execute(member.config, folder / member.label)

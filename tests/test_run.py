@@ -444,6 +444,10 @@ def test_inspecting_a_run(finished, tmp_path):
     with pytest.raises(InputError, match="'naive' has no charts to inspect"):
         inspect_run(tmp_path / "naive")
     (finished / "inspect.json").unlink()
+    shutil.copytree(finished, tmp_path / "damaged")
+    (tmp_path / "damaged" / "figures" / "captions.json").write_text("[")
+    with pytest.raises(InputError, match=r"captions.json: damaged"):
+        inspect_run(tmp_path / "damaged")
 
 
 def start(arguments: list[str]) -> subprocess.Popen:

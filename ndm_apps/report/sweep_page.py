@@ -170,7 +170,7 @@ def _section(folder: Path, number: int, task: str, runs: list[dict[str, Any]], b
         "table": summary(runs, columns, by),
         "columns": columns,
         "reference": " ".join(reference),
-        "differences": difference_table(found, columns, by) if found else None,
+        "differences": difference_table(found, columns, by) if any(d.pairs > 1 for d in found) else None,
         "verdicts": {(d.labels, d.key): d.verdict for d in found},
         "dots": _dots(groups, columns),
         "bands": draw_bands({label: [Path(run["folder"]) for run in own] for label, own in groups.items()}),

@@ -31,9 +31,7 @@ def new_plugin(name: str, folder: Path) -> list[Path]:
         If the name cannot be that of a Python package, is taken, or the folder is there already.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or len(name) > _LONGEST_NAME:
-        raise InputError(
-            f"NAME: got {short(name)}, must be such as my_plugin, at most {_LONGEST_NAME} letters"
-        )
+        raise InputError(f"NAME: got {short(name)}, must be such as my_plugin, at most {_LONGEST_NAME} letters")
     if name in plugins() or name == "tests" or find_spec(name) is not None:
         raise InputError(f"NAME: got {short(name)}, must not be the name of a plugin or module that is here already")
     project = folder / name

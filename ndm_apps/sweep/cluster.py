@@ -91,7 +91,11 @@ def _connect(address: str, jobs: int | None) -> Any:
 
     passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     environment = {**passed, "MLFLOW_TRACKING_URI": default_uri(), "OMP_NUM_THREADS": "1"}
-    options = {"runtime_env": {"env_vars": environment}, "log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": environment},
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
     if address == LOCAL:
         os.environ.setdefault("RAY_worker_niceness", "0")  # as processes without Ray: not behind all others
         ray.init("local", num_cpus=jobs, include_dashboard=False, _node_ip_address=LOOPBACK, **options)

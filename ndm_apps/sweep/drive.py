@@ -170,7 +170,7 @@ class Sitting:
         if self._parent is not None:
             status = "FAILED" if self._now.failed else "FINISHED"
             tracking.finish_parent(self._folder.path, status="KILLED" if kind else status, on_warning=self._warn)
-        if self._folder.is_new and kind is not None and issubclass(kind, InputError):
+        if kind is not None and issubclass(kind, InputError):
             self._folder.withdraw()
 
     def perform(self, runs: Sequence[Member]) -> list[Outcome]:

@@ -49,8 +49,8 @@ class SweepFolder:
         try:
             out.mkdir(parents=True, exist_ok=True)
             with self._locked():
-                self.is_new = not self._file.exists()
-                if self.is_new and any(not is_temporary(path, RECORD) for path in out.iterdir()):
+                self._is_new = not self._file.exists()
+                if self._is_new and any(not is_temporary(path, RECORD) for path in out.iterdir()):
                     raise InputError(f"--out: {out} is not empty and holds no sweep; choose another folder")
                 self._write({**self._read(), **facts})
         except OSError as error:
@@ -80,7 +80,9 @@ class SweepFolder:
             self._write({**known, "failed": {**known.get("failed", {}), label: reason}})
 
     def withdraw(self) -> None:
-        """Remove what a sweep of wrong input wrote; its members have removed theirs."""
+        """Remove what a sweep of wrong input wrote, if it made the folder and no run has left anything in it."""
+        if not self._is_new or any(path.is_dir() for path in self.path.iterdir()):
+            return
         for name in (RECORD, "tracking.json"):
             (self.path / name).unlink(missing_ok=True)
         for folder in self._made:

@@ -48,6 +48,8 @@ class Plan:
         The column of the metric.
     seeds
         Of the runs of each trial.
+    reference, overrides
+        Where the config came from.
     """
 
     config: Config
@@ -138,13 +140,9 @@ def search(
                     results |= {outcome.label: outcome for outcome in sitting.perform(list(new.values()))}
                 trials += [_judged(plan, trial, results) for trial in batch]
                 write_text(out / TRIALS, _table(plan, trials))
-    successful = [trial for trial in trials if trial.scores]
-    if not successful:
-        reasons = {outcome.reason for outcome in results.values() if outcome.reason}
-        told = f" ({sorted(reasons)[0]})" if reasons else f": {plan.column.key} is missing from the results"
-        raise InputError(f"--search: no trial has come through{told}")
-    best = (max if plan.column.better == "higher" else min)(successful, key=lambda trial: trial.value)
-    return Found(best, tuple(trials), plan.column, _write_best(plan, best, out / BEST))
+            best = _best(plan, trials, results)
+            config = _write_best(plan, best, out / BEST)
+    return Found(best, tuple(trials), plan.column, config)
 
 
 def plan_search(reference: str | Path, overrides: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Plan:
@@ -206,6 +204,16 @@ def _judged(plan: Plan, trial: Trial, outcomes: Mapping[str, Outcome]) -> Trial:
     scores = [lookup(outcomes[run.label].result or {}, plan.column.key) for run in trial.runs]
     valid = all(isinstance(score, (int, float)) and math.isfinite(score) for score in scores)
     return replace(trial, scores=tuple(map(float, scores))) if valid else trial
+
+
+def _best(plan: Plan, trials: Sequence[Trial], outcomes: Mapping[str, Outcome]) -> Trial:
+    """Return the best trial, the first of equal ones."""
+    successful = [trial for trial in trials if trial.scores]
+    if not successful:
+        reasons = sorted({outcome.reason for outcome in outcomes.values() if outcome.result is None})
+        told = reasons[0] if reasons else f"{plan.column.key} is missing from the results"
+        raise InputError(f"--search: no trial has come through ({told})")
+    return (max if plan.column.better == "higher" else min)(successful, key=lambda trial: trial.value)
 
 
 def _proposals(optuna: Any, plan: Plan, trials: Sequence[Trial], count: int) -> list[dict[str, Any]]:

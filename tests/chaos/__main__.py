@@ -17,7 +17,7 @@ from tests.chaos.wrong_input import examinations
 
 RELIABILITY = Path("results/reliability")
 WRONG_INPUT = "wrong input"
-EACH = 100  # inputs of each kind
+EACH = 50  # inputs of each kind
 
 
 def main(arguments: Sequence[str]) -> int:

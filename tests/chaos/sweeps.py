@@ -90,6 +90,7 @@ def lose_a_node(here: Path) -> Verdict:
     """Run a sweep on a Ray cluster of two nodes, and kill all processes of one when both are at work."""
     from ray.cluster_utils import Cluster
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # the two nodes are this machine, which has nothing else to do
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         node = cluster.add_node(num_cpus=1)

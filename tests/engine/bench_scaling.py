@@ -26,7 +26,7 @@ from tests.benchmark import table
 
 PAGE = Path(__file__).parents[2] / "results" / "reliability" / "scaling.md"
 N, CLASSES, SAMPLES, STEPS = 64, 10, 4096, 12
-BATCHES, PROJECTED = (64, 256, 1024), (2, 4, 8, 16, 32)
+BATCHES, PROJECTED = (32, 128, 512), (2, 4, 8, 16, 32)
 
 
 def settings_of(batch, **more):
@@ -74,7 +74,7 @@ def exchange_seconds(rank, folder, numbers):
         workers().add([values])
         times.append(time.perf_counter() - began)
     if rank == 0:
-        Path(folder, "exchange").write_text(str(min(times)))
+        Path(folder, "exchanged").write_text(str(min(times)))
     dist.destroy_process_group()
 
 
@@ -166,7 +166,7 @@ def main():
         mixed = measured(1, BATCHES[-1], "mixed")
         parameters = sum(p.numel() for p in training_of(64).network.parameters())
         mp.spawn(exchange_seconds, (folder, parameters), nprocs=2)
-        exchange = float(Path(folder, "exchange").read_text())
+        exchange = float(Path(folder, "exchanged").read_text())
         swept = [sweep_seconds(folder, jobs, chosen.runs) for jobs in (1, 2)]
     one, two = seconds[1], seconds[2]
     share = min(max((two - exchange - one / 2) / (one / 2), 0.0), 1.0)

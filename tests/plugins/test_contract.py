@@ -47,7 +47,7 @@ class TestGenerative(PluginContract):
     overrides = (
         *("task.score.pairs=4", "task.score.points=9", "task.score.samples=100", "methods.ndm.judge.epochs=1"),
         *("methods.ndm.model.epochs=2", "methods.ndm.model.hidden=[16]", "methods.ndm.model.flow_hidden=[8]"),
-        *("methods.ndm.density.components=2", "methods.ndm.density.samples=200", "methods.ndm.paths=[geodesic]"),
+        *("methods.ndm.density.components=4", "methods.ndm.density.samples=200", "methods.ndm.paths=[geodesic]"),
         *("methods.ndm.head.steps=20", "methods.ndm.head.points=200", "methods.ndm.head.teacher_steps=5"),
         "checkpoint_every=10",
     )

@@ -1,4 +1,5 @@
 import json
+import shutil
 from threading import Thread
 
 import pytest
@@ -14,7 +15,6 @@ def record(folder):
 def test_drivers_in_one_folder_add_to_one_list(tmp_path):
     out = tmp_path / "sweep"
     drivers = [SweepFolder(out, {"command": [str(number)]}) for number in range(4)]
-    assert [driver.is_new for driver in drivers] == [True, False, False, False]
 
     def work(number):
         for step in range(25):
@@ -43,8 +43,17 @@ def test_a_damaged_record_is_told(tmp_path):
 
 
 def test_withdrawing_removes_what_was_made_and_nothing_else(tmp_path):
+    (tmp_path / "with" / "run").mkdir(parents=True)
+    (tmp_path / "with" / "sweep.json").write_text("{}")
+    SweepFolder(tmp_path / "with", {}).withdraw()
+    assert (tmp_path / "with" / "sweep.json").exists(), "it was not made here"
+    shutil.rmtree(tmp_path / "with")
     folder = SweepFolder(tmp_path / "a" / "b", {})
     folder.plan(["run"])
+    (folder.path / "run").mkdir()
+    folder.withdraw()
+    assert (folder.path / "sweep.json").exists(), "a run has left something"
+    (folder.path / "run").rmdir()
     folder.withdraw()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "a").mkdir()

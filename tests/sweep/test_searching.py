@@ -129,6 +129,17 @@ def test_failed_trials_are_passed_over(tmp_path, config, bowl, monkeypatch):
     assert failed and all(why.startswith("RuntimeError: no ridge today") for why in failed.values())
 
 
+def test_a_search_without_a_single_success_says_why(tmp_path, config, monkeypatch):
+    def function(task, method, settings, context):
+        context.log("loss", 1.0, 0)
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(runner, "resolve", lambda entry: function)
+    with pytest.raises(InputError, match=r"^--search: no trial has come through \(RuntimeError: not today"):
+        search(plan_search(config), tmp_path / "search", track=False)
+    assert (tmp_path / "search" / "sweep.json").exists(), "the same command tries again"
+
+
 def test_a_plugin_that_refuses_to_hold_data_out_leaves_nothing(tmp_path, config, monkeypatch):
     def refuses(task, method, settings, context):
         raise InputError("evaluate: cannot hold data out")

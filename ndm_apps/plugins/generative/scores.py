@@ -97,9 +97,9 @@ def at_equal_lengths(nodes: Tensor, lengths: Tensor, points: int) -> Tensor:
 
     Examples
     --------
-    >>> nodes = torch.tensor([[[0.0], [1.0], [2.0]]])
-    >>> at_equal_lengths(nodes, torch.tensor([[3.0, 1.0]]), 5).flatten().round(decimals=3).tolist()
-    [0.0, 0.333, 0.667, 1.0, 2.0]
+    >>> nodes = torch.tensor([[[0.0], [1.0], [2.0], [3.0]]])
+    >>> at_equal_lengths(nodes, torch.tensor([[2.0, 2.0, 4.0]]), 5).flatten().tolist()
+    [0.0, 1.0, 2.0, 2.5, 3.0]
     """
     along = torch.nn.functional.pad(lengths.cumsum(1), (1, 0))
     wanted = torch.linspace(0, 1, points, device=nodes.device, dtype=nodes.dtype) * along[:, -1:]

@@ -43,7 +43,7 @@ def point_scores(model: LatentModel, strengths: Mapping[str, float], z: Tensor) 
     strengths
         Of the metric: ``entropy``, ``density`` and ``head``.
     """
-    free = latent_metric(model, entropy=0.0, density=strengths["density"], head=0.0)
+    free = latent_metric(model, entropy=0.0, density=strengths["density"])
     images = decoded(model.decode, z)
     curvature, bent = free.curvature(z).detach(), scalar_curvature(model.decode, z)
     scores = {

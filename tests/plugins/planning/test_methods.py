@@ -29,6 +29,19 @@ def test_every_planner_acts_within_bounds_and_repeats_from_its_seed(method):
     assert acted[0].shape == (1,) and (problem.low <= acted[0]).all() and (acted[0] <= problem.high).all()
 
 
+def test_a_sampling_planner_sees_further_with_the_value_at_its_end():
+    env = open_environment(TASK)
+    problem, x = problem_of(TASK, env), np.array([1.0, 0.0])
+    pushes = []
+    for terminal in ("none", "value"):
+        settings = METHODS["cem"](planner={"horizon": 2, "terminal": terminal})
+        make = planning_on(truth_of(TASK, env), settings, "cem", np.random.default_rng(1000), x[None])
+        controller = make(problem)
+        controller.start(x)
+        pushes.append(abs(float(controller.control(x)[0])))
+    assert pushes[1] > 2 * pushes[0]  # what two steps do to the place is next to nothing
+
+
 def test_problems_that_differ_between_episodes_have_a_planner_without_a_value():
     env = open_environment(TASK)
     make = planning_on(truth_of(TASK, env), METHODS["ndm"](), "ndm", np.random.default_rng(1000), None)
