@@ -152,7 +152,7 @@ def latent_metric(
     >>> _ = model.density_levels.copy_(torch.tensor([-5.0, -2.0]))
     >>> metric = latent_metric(model, entropy=0.0)
     >>> metric.weight(torch.tensor([[0.0, 0.0], [9.0, 9.0]])).round(decimals=1)
-    tensor([ 1.5, 11.0])
+    tensor([ 2.1000, 11.0000])
     """
     for name, value in (("entropy", entropy), ("avoid", avoid), ("density", density), ("head", head)):
         if not (0 <= value < math.inf):
