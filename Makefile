@@ -105,13 +105,15 @@ bench-killing: $(READY)
 
 # Every planning task on three model seeds, the planners beside each other, networks for the model, the planner with a part left out; hours.
 # MuJoCo, fast marching and stable-baselines3 are extras.
-PLANNED := benchmark structure known known_discrete ablation compare
+PLANNED := benchmark structure known known_swing_up known_discrete ablation compare
 bench-planning: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench,mujoco]'
 	rm -rf results/runs/planning
 	for part in $(PLANNED); do OMP_NUM_THREADS=1 $(BIN)/ndm sweep planning/$$part --out results/runs/planning/$$part || exit 1; done
 	OMP_NUM_THREADS=1 $(BIN)/ndm sweep planning/reacher --set method=cem --seeds 0:3 --out results/runs/planning/reacher
 	$(BIN)/python -m tests.plugins.planning.bench_planning results/runs/planning --write
+	OMP_NUM_THREADS=1 $(BIN)/ndm sweep planning/pendulum --set method=ndm --set methods.ndm.learner.random=1.0 \
+	  --set methods.ndm.learner.structure=net --out results/runs/planning-pendulum --table results/planning/pendulum.md
 
 # Points, sweeps and servers that die, through a real MLflow.
 bench-tracking: $(READY)

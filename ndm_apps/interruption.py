@@ -26,13 +26,16 @@ class Interruption:
 
     Examples
     --------
-    >>> with Interruption() as interruption:
-    ...     interruption.hold()
-    ...     signal.raise_signal(signal.SIGTERM)
-    ...     print("saves its state, as", interruption.pending)
-    ...     interruption.release()
-    Traceback (most recent call last):
-    KeyboardInterrupt
+    >>> try:
+    ...     with Interruption() as interruption:
+    ...         interruption.hold()
+    ...         signal.raise_signal(signal.SIGTERM)
+    ...         print("saves its state, as", interruption.pending)
+    ...         interruption.release()
+    ... except KeyboardInterrupt:
+    ...     print("ends")
+    saves its state, as True
+    ends
     """
 
     def __init__(self, told: Callable[[], None] = lambda: None) -> None:

@@ -447,7 +447,11 @@ def test_ui_serves_the_runs_of_this_folder_on_loopback(ndm, refused, here, monke
     assert command == tracking.ui_command(f"sqlite:///{here / 'results' / 'mlflow.db'}", port=5005)
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+
+    def ended(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "run", ended)
     assert ndm("ui")[0] == 0, "Ctrl-C is the way to end it"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@localhost:1")
     assert "open http://localhost:1 in a browser" in refused("ui")

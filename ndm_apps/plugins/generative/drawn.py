@@ -104,9 +104,9 @@ def of_latent_space(
     nodes
         Of a path.
     """
-    if code.shape[1] < 2:
-        return {}
     corners = _corners(labels)
+    if code.shape[1] < 2 or len(corners) < 3:
+        return {}
     ends = torch.tensor([(0, 1), (1, 2), (0, 2)], device=code.device)
     x, y = code[corners][ends].unbind(1)
     names = ["line", "slerp", *(["geodesic"] if "geodesic" in settings.paths else [])]
