@@ -49,8 +49,7 @@ def write_sweep(sweep_dir: Path | str, *, baseline: str | None = None) -> Path:
         As for :func:`write_sweep_page`.
     """
     folder = existing(sweep_dir)
-    sweep = read(folder / "sweep.json", json.loads)
-    results = _in_order(folder, sweep, load_results([folder], lambda problem: None))
+    sweep, results, problems = _read(folder)
     if results:
         table = compare(results)
         table.to_csv(folder / "summary.csv")
@@ -62,7 +61,7 @@ def write_sweep(sweep_dir: Path | str, *, baseline: str | None = None) -> Path:
             rows += [(task, reference, difference) for difference in found]
         if rows:
             save_differences(folder / "differences.csv", rows)
-    return write_sweep_page(folder, baseline=baseline)
+    return _write_page(folder, sweep, results, problems, baseline)
 
 
 def write_sweep_page(sweep_dir: Path | str, *, baseline: str | None = None) -> Path:
@@ -86,9 +85,19 @@ def write_sweep_page(sweep_dir: Path | str, *, baseline: str | None = None) -> P
         If there is no such folder, its ``sweep.json`` cannot be read, or no run is of the baseline's method.
     """
     folder = existing(sweep_dir)
+    return _write_page(folder, *_read(folder), baseline)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
+    """Return what is known of a sweep, its results in order, and what could not be read of them."""
     sweep = read(folder / "sweep.json", json.loads)
     problems: list[str] = []
-    results = _in_order(folder, sweep, load_results([folder], problems.append))
+    return sweep, _in_order(folder, sweep, load_results([folder], problems.append)), problems
+
+
+def _write_page(
+    folder: Path, sweep: dict[str, Any], results: list[dict[str, Any]], problems: list[str], baseline: str | None
+) -> Path:
     sections, left, asked = [], BUDGET, _asked(sweep, baseline, results)
     for number, (task, runs) in enumerate(_by_task(results).items()):
         section = _section(folder, number, task, runs, _baseline(asked, runs))
