@@ -24,6 +24,16 @@ def table(shown: Table) -> None:
     Console().print(shown.to_rich())
 
 
+def differences(baseline: str, results: Sequence[dict[str, Any]]) -> None:
+    """Print the paired differences of runs to those of a method, task by task."""
+    from ndm_apps.report import differences_to
+
+    for task, shown in differences_to(baseline, results).items():
+        if shown.rows:
+            print(f"{task}, less {baseline}: mean [95 % interval], p (paired t, Holm)")
+            table(shown)
+
+
 def values(found: Mapping[str, Any]) -> None:
     """Print results: a list of records as one line a record, numbers with four digits."""
     for name, value in found.items():

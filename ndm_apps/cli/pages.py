@@ -64,8 +64,11 @@ def report_(
         found = f"the runs found are of {len(domains)} domains ({', '.join(domains)})" if domains else "no finished run"
         raise InputError(f"--table: {found}, must be of one")
     for domain in domains:
-        shown = report.compare([r for r in results if domain_of(r.get("config") or {}) == domain])
+        own = [r for r in results if domain_of(r.get("config") or {}) == domain]
+        shown = report.compare(own)
         terminal.table(shown)
+        if baseline is not None:
+            terminal.differences(baseline, own)
         if table is not None:
             shown.save(table)
     for path in paths:

@@ -233,6 +233,8 @@ def _sweep(
     if results:
         shown = report.compare(results)
         terminal.table(shown)
+        if baseline is not None:
+            terminal.differences(baseline, results)
         if work.table is not None:
             shown.save(work.table)
         typer.echo(f"report: {folder / 'report.html'}")

@@ -1,6 +1,6 @@
 """Tables, figures and self-contained HTML pages, made from run folders alone: neither torch nor MLflow is needed."""
 
-from ndm_apps.report.differences import difference_table, paired_differences
+from ndm_apps.report.differences import difference_table, differences_to, paired_differences
 from ndm_apps.report.figures import save_svg, style
 from ndm_apps.report.results import columns_of, load_results, lookup, varying_settings
 from ndm_apps.report.run_page import write_run_page
@@ -12,6 +12,7 @@ __all__ = [
     "columns_of",
     "compare",
     "difference_table",
+    "differences_to",
     "load_results",
     "lookup",
     "paired_differences",

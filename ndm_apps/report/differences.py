@@ -16,7 +16,7 @@ from scipy.special import stdtr, stdtrit
 from ndm_apps.errors import InputError
 from ndm_apps.files import write_text
 from ndm_apps.plugins.base import Column
-from ndm_apps.report.results import label_of, lookup
+from ndm_apps.report.results import by_task, columns_of, label_of, lookup, varying_settings
 from ndm_apps.report.tables import MISSING, Cell, Row, Table, format_number
 
 LEVEL = 0.05  # of the test, and of the interval's complement
@@ -143,6 +143,24 @@ def difference_table(differences: Sequence[Difference], columns: Sequence[Column
         cells = tuple(Cell(MISSING) if d is None else _cell(d, c) for d, c in zip(own, shown, strict=True))
         rows.append(Row(labels, pairs, pairs, cells))
     return Table(tuple(by), shown, tuple(rows))
+
+
+def differences_to(baseline: str, results: Sequence[dict[str, Any]]) -> dict[str, Table]:
+    """Return, for each task that has runs of a method, the differences of its other runs to those as a table.
+
+    Examples
+    --------
+    >>> runs = [{"task": "t", "config": {"task": {"domain": "supervised"}}, "method": m, "seed": s, "score": v}
+    ...         for m, s, v in [("x", 0, 0.5), ("x", 1, 0.75), ("y", 0, 0.5), ("y", 1, 0.5)]]
+    >>> differences_to("x", runs).keys(), differences_to("z", runs)
+    (dict_keys(['t']), {})
+    """
+    tables = {}
+    for task, runs in by_task(results).items():
+        if baseline in {label_of(run, "method") for run in runs}:
+            columns, by = columns_of(runs[0]), ("method", *varying_settings(runs))
+            tables[task] = difference_table(paired_differences(runs, columns, by, baseline)[1], columns, by)
+    return tables
 
 
 def save_differences(path: Path, rows: Sequence[tuple[str, tuple[str, ...], Difference]]) -> Path:

@@ -111,3 +111,11 @@ def columns_of(result: Mapping[str, Any]) -> tuple[Column, ...]:
         return plugin.columns
     numbers = [key for key, value in result.items() if isinstance(value, (bool, int, float)) and key not in COMMON]
     return tuple(Column(key, key.replace("_", " "), ".4g") for key in [*numbers, "seconds"])
+
+
+def by_task(results: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of each task, in the order in which the tasks first appear."""
+    tasks: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        tasks.setdefault(str(result.get("task", MISSING)), []).append(result)
+    return tasks

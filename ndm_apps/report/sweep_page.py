@@ -21,7 +21,7 @@ from ndm_apps.report.curves import Drawing, draw_bands
 from ndm_apps.report.differences import difference_table, paired, paired_differences, save_differences
 from ndm_apps.report.panels import Dots, draw_dots
 from ndm_apps.report.render import BUDGET, environment, existing, files, is_number, link, plain, read, show
-from ndm_apps.report.results import MISSING, columns_of, label_of, load_results, lookup, varying_settings
+from ndm_apps.report.results import by_task, columns_of, label_of, load_results, lookup, varying_settings
 from ndm_apps.report.tables import compare, summary
 
 PANELS = 6
@@ -55,7 +55,7 @@ def write_sweep(sweep_dir: Path | str, *, baseline: str | None = None) -> Path:
         table.to_csv(folder / "summary.csv")
         write_text(folder / "summary.md", table.to_markdown())
         rows, asked = [], _asked(sweep, baseline, results)
-        for task, runs in _by_task(results).items():
+        for task, runs in by_task(results).items():
             by = ("method", *varying_settings(runs))
             reference, found = paired_differences(runs, columns_of(runs[0]), by, _baseline(asked, runs))
             rows += [(task, reference, difference) for difference in found]
@@ -99,7 +99,7 @@ def _write_page(
     folder: Path, sweep: dict[str, Any], results: list[dict[str, Any]], problems: list[str], baseline: str | None
 ) -> Path:
     sections, left, asked = [], BUDGET, _asked(sweep, baseline, results)
-    for number, (task, runs) in enumerate(_by_task(results).items()):
+    for number, (task, runs) in enumerate(by_task(results).items()):
         section = _section(folder, number, task, runs, _baseline(asked, runs))
         for part in ("dots", "bands"):
             size = sum(map(len, section[part].panels)) if section[part] else 0
@@ -142,13 +142,6 @@ def _in_order(folder: Path, sweep: Mapping[str, Any], results: list[dict[str, An
 
 def _name(folder: Path, run: Mapping[str, Any]) -> str:
     return Path(run["folder"]).relative_to(folder).as_posix()
-
-
-def _by_task(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    tasks: dict[str, list[dict[str, Any]]] = {}
-    for result in results:
-        tasks.setdefault(str(result.get("task", MISSING)), []).append(result)
-    return tasks
 
 
 def _baseline(asked: str | None, runs: Sequence[Mapping[str, Any]]) -> str | None:

@@ -82,7 +82,8 @@ def sweep(
     out
         Folder of the sweep.
     jobs
-        Runs at a time; None for as many as a Ray cluster has processors.
+        Runs at a time; None for as many as a Ray cluster has processors. With more than one, worker processes import
+        the main module: a script keeps what it does under ``if __name__ == "__main__":``.
     ray
         Address of a Ray cluster that does the runs, or ``"local"`` to start one on this machine.
     track

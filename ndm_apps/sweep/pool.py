@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import Pipe
+from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Protocol, Self, final
 
@@ -97,7 +99,8 @@ class Processes:
 
     def __init__(self, size: int, entry: str) -> None:
         self.size = size
-        self._idle = [_Worker(entry) for _ in range(size)]
+        context = _context(entry)
+        self._idle = [_Worker(entry, context) for _ in range(size)]
         self._running: dict[Future[Outcome], tuple[_Worker, Job, int]] = {}
 
     def start(self, job: Job) -> None:
@@ -139,8 +142,8 @@ class Processes:
 class _Worker:
     """A process that does one thing after another; made anew after it has been killed."""
 
-    def __init__(self, entry: str) -> None:
-        self._entry = entry
+    def __init__(self, entry: str, context: BaseContext) -> None:
+        self._entry, self._context = entry, context
         self.replace()
 
     def replace(self) -> None:
@@ -149,7 +152,11 @@ class _Worker:
         # The process stops what it does when the other end is closed: by the driver, or by the driver's death.
         listening, self._line = Pipe(duplex=False)
         self._executor = ProcessPoolExecutor(
-            1, timeout=IDLE_SECONDS, initializer=_prepare, initargs=(listening, self._entry)
+            1,
+            timeout=IDLE_SECONDS,
+            context=self._context,
+            initializer=_prepare,
+            initargs=(listening, self._entry, dict(os.environ)),
         )
 
     def submit(self, function: Callable[[Job], Outcome], job: Job) -> Future[Outcome]:
@@ -163,9 +170,25 @@ class _Worker:
         self._line.close()
 
 
-def _prepare(line: Connection, entry: str) -> None:
+def _context(entry: str) -> BaseContext:
+    """Return how processes are made: on Linux by forks of one process that has imported what runs need, once for all.
+
+    Elsewhere a fork of a process with PyTorch in it is not safe, and each process imports for itself.
+    """
+    if sys.platform != "linux":
+        from joblib.externals.loky.backend import get_context as get_loky_context
+
+        return get_loky_context("loky")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["ndm_apps.run", entry.partition(":")[0]])
+    return context
+
+
+def _prepare(line: Connection, entry: str, environment: dict[str, str]) -> None:
     """Prepare a worker process: Ctrl-C is the driver's to pass on, and what runs need is imported once."""
     os.setsid()  # out of the terminal's group of processes
+    os.environ.clear()  # that of the process forked from, as old as the first sweep of the driver
+    os.environ.update(environment)
 
     def watch() -> None:
         with suppress(EOFError, OSError):
