@@ -100,43 +100,11 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def ndm(here, capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as caught:
-            main(["discover", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return caught.value.code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def refused(ndm, here):
-    """Function that runs a command that must be refused in one line with nothing written, and returns that line."""
-
-    def call(*arguments):
-        before = sorted(here.rglob("*"))
-        status, out, err = ndm(*arguments)
-        assert (status, out) == (2, ""), err
-        assert err.startswith("error: ") and err.count("\n") == 1 and err[:-1].isprintable()
-        assert sorted(here.rglob("*")) == before
-        return err
-
-    return call
-
-
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_tables_are_refused_in_one_line(case, here, refused):
     content, options, says = BROKEN[case]
     (here / "data.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert says in refused("data.csv", *options)
+    assert says in refused("discover", "data.csv", *options)
 
 
 def test_files_that_are_none(here, refused):
@@ -145,35 +113,35 @@ def test_files_that_are_none(here, refused):
     (here / "data.csv.gz").write_text(table())
     (here / "noend").write_text(table())
     os.mkfifo(here / "pipe.csv")
-    assert "no such file" in refused("nothing.csv")
-    assert "folder.csv is a folder" in refused("folder.csv")
-    assert "got a file '.xlsx', must be .csv, .tsv, .parquet or .pq" in refused("book.xlsx")
-    assert "got a file '.gz'" in refused("data.csv.gz")
-    assert "got a file ''" in refused("noend")
-    assert "no such file" in refused("pipe.csv")
-    assert "no such file" in refused("new\nline.csv")
-    assert "Missing argument" in refused()
+    assert "no such file" in refused("discover", "nothing.csv")
+    assert "folder.csv is a folder" in refused("discover", "folder.csv")
+    assert "got a file '.xlsx', must be .csv, .tsv, .parquet or .pq" in refused("discover", "book.xlsx")
+    assert "got a file '.gz'" in refused("discover", "data.csv.gz")
+    assert "got a file ''" in refused("discover", "noend")
+    assert "no such file" in refused("discover", "pipe.csv")
+    assert "no such file" in refused("discover", "new\nline.csv")
+    assert "Missing argument" in refused("discover")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read(here, refused):
     (here / "data.csv").write_text(table())
     (here / "data.csv").chmod(0)
-    assert "cannot be read (permission denied)" in refused("data.csv")
+    assert "cannot be read (permission denied)" in refused("discover", "data.csv")
 
 
 def test_claims_of_ten_gigabytes_are_refused_before_reading(here, refused):
     with (here / "huge.csv").open("wb") as stream:
         stream.write(table().encode())
         stream.truncate(10 * 2**30)  # a hole: it takes no room
-    assert "10737418240 bytes, must be at most" in refused("huge.csv")
+    assert "10737418240 bytes, must be at most" in refused("discover", "huge.csv")
     # A footer that claims a billion rows, in few bytes: runs of one value.
     column = pa.array(np.zeros(10**6))
     with parquet.ParquetWriter(here / "huge.parquet", pa.schema([("t", pa.float64()), ("q", pa.float64())])) as writer:
         for _ in range(60):
             writer.write_table(pa.table({"t": column, "q": column}))
     assert (here / "huge.parquet").stat().st_size < 2**20
-    assert "it claims 60000000 rows of 2 columns" in refused("huge.parquet")
+    assert "it claims 60000000 rows of 2 columns" in refused("discover", "huge.parquet")
 
 
 def test_broken_parquet_is_refused(here, refused):
@@ -186,13 +154,13 @@ def test_broken_parquet_is_refused(here, refused):
     broken[40:-2000] = b"\xff" * len(broken[40:-2000])
     (here / "flipped.parquet").write_bytes(broken)
     for name in ("cut", "text", "flipped"):
-        assert "not a readable Parquet file" in refused(f"{name}.parquet")
+        assert "not a readable Parquet file" in refused("discover", f"{name}.parquet")
     frame.assign(q=[[1.0]] * len(frame)).to_parquet(here / "lists.parquet")
-    assert "column 'q' holds list<" in refused("lists.parquet")
+    assert "column 'q' holds list<" in refused("discover", "lists.parquet")
     frame.assign(q="a").to_parquet(here / "texts.parquet")
-    assert "column 'q': row 1: got 'a', must be a number" in refused("texts.parquet")
+    assert "column 'q': row 1: got 'a', must be a number" in refused("discover", "texts.parquet")
     frame.assign(q=frame.q > 0).to_parquet(here / "flags.parquet")
-    assert "column 'q': row 1: got True, must be a real number" in refused("flags.parquet")
+    assert "column 'q': row 1: got True, must be a real number" in refused("discover", "flags.parquet")
 
 
 def test_headers_are_only_names(here, ndm):
@@ -209,7 +177,7 @@ def test_headers_are_only_names(here, ndm):
     values = {headers[1]: sizes * np.sin(t), headers[2]: sizes * np.cos(t), headers[3]: sizes + 0 * t}
     frame = pd.DataFrame({"t": np.tile(t, 12), **{name: value.ravel() for name, value in values.items()}})
     frame.to_csv(here / "data.csv", index=False)
-    status, _, err = ndm("data.csv", "--out", "run", "--no-track", "--seconds", "5")
+    status, _, err = ndm("discover", "data.csv", "--out", "run", "--no-track", "--seconds", "5")
     assert (status, err) == (0, "")
     assert not list(here.rglob("owned"))
     result = json.loads((here / "run" / "result.json").read_text())
@@ -243,7 +211,7 @@ def test_a_law_is_found_in_a_file_and_written_down(kind, oscillator, here, ndm):
         (here / "data.csv").write_text(f"# a comment\n{header}\n{semicolons.get('sep', ',').join(units)}\n{rest}")
     name = "data.parquet" if kind == "parquet" else "data.csv"
     options = ["--units", "x=m,v=m/s"] if kind == "parquet" else []
-    status, out, err = ndm(name, "--out", "run", "--no-track", *options)
+    status, out, err = ndm("discover", name, "--out", "run", "--no-track", *options)
     assert (status, err) == (0, "")
     result = json.loads((here / "run" / "result.json").read_text())
     assert result["n_conserved"] == 1 and result["data"]["trajectories"] == 12
@@ -261,12 +229,12 @@ def test_a_law_is_found_in_a_file_and_written_down(kind, oscillator, here, ndm):
         "config.yaml", "result.json", "report.html", "figures", "laws.tex"
     }  # fmt: skip
     assert law["latex"] in (here / "run" / "laws.tex").read_text()
-    assert "holds a run already" in ndm(name, "--out", "run", "--no-track", *options)[2]
+    assert "holds a run already" in ndm("discover", name, "--out", "run", "--no-track", *options)[2]
 
 
 def test_a_run_of_a_file_can_be_repeated_from_its_config(oscillator, here, ndm, capsys):
     oscillator.to_csv(here / "data.csv", index=False)
-    ndm("data.csv", "--out", "run", "--no-track", "--seed", "3")
+    ndm("discover", "data.csv", "--out", "run", "--no-track", "--seed", "3")
     with pytest.raises(SystemExit) as caught:
         main(["run", "run/config.yaml", "--out", "again", "--no-track"])
     capsys.readouterr()
@@ -277,7 +245,7 @@ def test_a_run_of_a_file_can_be_repeated_from_its_config(oscillator, here, ndm, 
 
 
 def test_help_names_every_option(ndm):
-    status, out, _ = ndm("--help")
+    status, out, _ = ndm("discover", "--help")
     assert status == 0
     for option in (
         "--time",
