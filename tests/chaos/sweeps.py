@@ -1,7 +1,6 @@
 """Faults of the fourth kind: sweeps whose workers, driver or nodes die, and two sweeps in one folder."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -129,17 +128,21 @@ def _seen(pattern: str) -> Callable[[Path], bool]:
 
 
 def _workers(driver: int) -> list[int]:
-    """Return the processes of a driver that do runs, as Linux lists them."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int(re.search(r"\nPPid:\t(\d+)", (process / "status").read_text())[1])
-            words = (process / "cmdline").read_text()
-        except (OSError, TypeError):
-            continue  # gone meanwhile
-        if parent == driver and "loky" in words and "resource_tracker" not in words:
-            found.append(int(process.name))
-    return sorted(found)
+    """Return the processes of a driver on this machine that do runs: children of the one that they are forked from."""
+    servers = [pid for pid in _children(driver) if b"multiprocessing.forkserver" in _read(pid, "cmdline")]
+    return [pid for server in servers for pid in _children(server)]
+
+
+def _children(parent: int) -> list[int]:
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return sorted(pid for pid in pids if b"\nPPid:\t%d\n" % parent in _read(pid, "status"))
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:  # gone meanwhile
+        return b""
 
 
 def _found(folder: Path) -> dict[str, Any]:
