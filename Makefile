@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test lint bench-laws bench-measured bench-killing bench-planning bench-tracking bench-sweep bench-scaling bench-generative chaos bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
+.PHONY: demo test lint bench-laws bench-measured bench-killing bench-second-opinion bench-planning bench-tracking bench-sweep bench-scaling bench-generative chaos bench-continual bench-signals bench-streams bench-compare bench-geometry bench-stability bench-claims results clean
 
 demo: $(READY)
 	$(BIN)/ndm demo
@@ -103,6 +103,14 @@ bench-killing: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ndm sweep physics/killing_table --out results/runs/killing --table results/physics/killing.md
 	$(BIN)/python -m tests.plugins.physics.kinetic.bench_chaos --write
 
+# What a chart sees beside a small dictionary, and symbolic regression of what no dictionary has; about 40 minutes.
+bench-second-opinion: $(READY)
+	rm -rf results/runs/second-opinion
+	for part in second_opinion beyond; do \
+	  OMP_NUM_THREADS=1 $(BIN)/ndm sweep physics/$$part --out results/runs/second-opinion/$$part || exit 1; \
+	done
+	$(BIN)/python -m tests.plugins.physics.bench_second_opinion results/runs/second-opinion --write
+
 # Every planning task on three model seeds, the planners beside each other, networks for the model, the planner with a part left out; hours.
 # MuJoCo, fast marching and stable-baselines3 are extras.
 PLANNED := benchmark structure known known_swing_up known_discrete ablation compare
@@ -141,7 +149,8 @@ bench-generative: $(READY)
 	  OMP_NUM_THREADS=1 $(BIN)/ndm sweep generative/$$data --seeds 0:3 --out results/runs/generative/$$data || exit 1; \
 	done
 	$(BIN)/python -m tests.plugins.generative.bench_generative results/runs/generative/mnist results/runs/generative/fashion --write
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.plugins.generative.bench_geodesics --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.plugins.generative.bench_geodesics results/runs/generative/*/ndm-seed* --write
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.plugins.generative.bench_charts results/runs/generative/*/ndm-seed* --write
 
 # The tables and the picture that README cites, from nothing.
 results: $(READY)

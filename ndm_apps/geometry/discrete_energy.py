@@ -52,9 +52,8 @@ def slopes(
     finsler: Finsler, middle: Float[Tensor, "*batch n"], chord: Float[Tensor, "*batch n"]
 ) -> tuple[Coefficients, Float[Tensor, "*batch n"], Float[Tensor, "*batch n"]]:
     """Return the coefficients, and the derivatives of F squared in the midpoint and in the chord."""
-    c, pull = torch.func.vjp(finsler.coefficients, middle)  # type: ignore[misc]  # three only with has_aux=True
-    by_middle: Tensor = pull(finsler.square_by_coefficients(c, chord))[0]
-    return c, by_middle, 2 * finsler.momentum(c, chord)
+    c, pull = finsler.coefficients_and_pull(middle)
+    return c, pull(finsler.square_by_coefficients(c, chord)), 2 * finsler.momentum(c, chord)
 
 
 def energy_and_gradient(
@@ -115,12 +114,17 @@ def hessian_at_start(finsler: Finsler, curve: Float[Tensor, "*batch N+1 n"]) -> 
 
 def hessian(finsler: Finsler, curve: Float[Tensor, "*batch N+1 n"]) -> Hessian:
     """Return the second derivatives along a curve."""
-    middle, chord = chords(curve)
-    count, n = chord.shape[-2:]
+    shape = (*curve.shape[:-2], curve.shape[-2] - 1, curve.shape[-1])
+    middle, chord = chords(curve.reshape(-1, *curve.shape[-2:]))
+    count, n = shape[-2:]
+    # Whole curves, since each may have its own metric; of long ones some chords.
     size = max(1, _ROWS // n)
-    pieces = zip(*(torch.split(t.reshape(-1, n), size) for t in (middle, count * chord)), strict=True)
-    parts = zip(*[_second_slopes(finsler, *piece) for piece in pieces], strict=True)
-    return Hessian(*(torch.cat(part).reshape(*chord.shape, n) for part in parts))
+    parts = []
+    for curves in torch.split(torch.arange(len(middle), device=middle.device), max(1, size // count)):
+        some, pieces = finsler.part(curves), (t[curves].split(size, 1) for t in (middle, count * chord))
+        along = zip(*[_second_slopes(some, *piece) for piece in zip(*pieces, strict=True)], strict=True)
+        parts.append([torch.cat(part, 1) for part in along])
+    return Hessian(*(torch.cat(part).reshape(*shape, n) for part in zip(*parts, strict=True)))
 
 
 def _second_slopes(finsler: Finsler, middle: Tensor, chord: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -164,9 +168,9 @@ def minimise(
         active = (~converged & ~given_up).nonzero().squeeze(-1)
         if not len(active):
             break
-        search = _Search(finsler, curve[active], energy[active], gradient[active])
+        search = _Search(finsler.part(active), curve[active], energy[active], gradient[active])
         if turn:
-            seen = hessian(finsler, search.curve)
+            seen = hessian(search.finsler, search.curve)
             known = Hessian(*(whole.index_copy(0, active, part) for whole, part in zip(known, seen, strict=True)))
         else:
             seen = known

@@ -9,6 +9,7 @@ Reference: D. Bao, S.-S. Chern, Z. Shen, *An Introduction to Riemann-Finsler Geo
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TypeAlias, final
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from ndm_apps.geometry.metric import Metric, check_vector, evaluate
 
 Coefficients: TypeAlias = tuple[Tensor, ...]
+Pull: TypeAlias = Callable[[Coefficients], Tensor]
 
 
 class Finsler(ABC):
@@ -33,6 +35,11 @@ class Finsler(ABC):
     @abstractmethod
     def coefficients(self, x: Float[Tensor, "*batch n"]) -> Coefficients:
         """Return what F depends on at the points ``x``, unchecked."""
+
+    def coefficients_and_pull(self, x: Float[Tensor, "*batch n"]) -> tuple[Coefficients, Pull]:
+        """Return the coefficients at the points ``x``, and what takes derivatives in them to derivatives in x."""
+        c, pull = torch.func.vjp(self.coefficients, x)  # type: ignore[misc]  # three only with has_aux=True
+        return c, lambda by_coefficients: pull(by_coefficients)[0]
 
     @abstractmethod
     def valid(self, c: Coefficients) -> Bool[Tensor, "*batch"]:
@@ -124,7 +131,6 @@ def hamiltonian_flow(
     finsler: Finsler, x: Float[Tensor, "*batch n"], p: Float[Tensor, "*batch n"]
 ) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch n"]]:
     """Rates of position and momentum along the geodesic through x; the points are not checked."""
-    c, pull = torch.func.vjp(finsler.coefficients, x)  # type: ignore[misc]  # three only with has_aux=True
+    c, pull = finsler.coefficients_and_pull(x)
     v = finsler.velocity(c, p)
-    by_point: Tensor = pull(finsler.square_by_coefficients(c, v))[0]
-    return v, by_point / 2
+    return v, pull(finsler.square_by_coefficients(c, v)) / 2

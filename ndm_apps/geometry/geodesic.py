@@ -69,6 +69,7 @@ def geodesic(
     initial: Float[Tensor, "*batch points n"] | None = None,
     iterations: int = 60,
     method: Literal["newton", "gradient"] = "newton",
+    tolerance: float | None = None,
 ) -> Geodesic:
     r"""Find the curve of least energy between pairs of points, near an initial curve.
 
@@ -95,6 +96,9 @@ def geodesic(
         its price grows like n gradients for each Hessian. ``"gradient"`` takes L-BFGS steps in the Sobolev metric of
         curves (:mod:`~ndm_apps.geometry.relaxation`), until the energy is at rest to rounding, the curve to half the
         digits: for many dimensions, or many pairs.
+    tolerance : float, optional
+        Share of its energy that a curve has at most left to lose, to second order, where it has converged. By default
+        what the method can do: rounding. More than the share by which the grid is in error buys nothing.
 
     Returns
     -------
@@ -122,6 +126,8 @@ def geodesic(
         raise ValueError(f"refinements must be 0, 1 or 2, got {refinements!r}")
     if method not in ("newton", "gradient"):
         raise ValueError(f"method must be 'newton' or 'gradient', got {method!r}")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ValueError(f"tolerance must be between 0 and 1, got {tolerance!r}")
     finsler = as_finsler(metric)
     for name, end in (("x", x), ("y", y)):
         finsler.check(end, name)
@@ -141,7 +147,7 @@ def geodesic(
     levels = [
         _describe(finsler, x, y, *solution)
         for solution in (_newton if method == "newton" else _gradient)(
-            finsler, curve, refinements, iterations, initial is None
+            finsler, curve, refinements, iterations, initial is None, tolerance
         )
     ]
     path = _extrapolate(levels)
@@ -155,13 +161,13 @@ def geodesic(
 
 
 def _newton(
-    finsler: Finsler, curve: Tensor, refinements: int, iterations: int, coarse: bool
+    finsler: Finsler, curve: Tensor, refinements: int, iterations: int, coarse: bool, tolerance: float | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Minima on each grid, and whether they were found."""
     guess = None
     if coarse:
         curve, guess = good_start(finsler, curve, iterations)
-    tolerance = torch.finfo(curve.dtype).eps ** 1.3
+    tolerance = tolerance or torch.finfo(curve.dtype).eps ** 1.3
     for level in range(refinements + 1):
         if level and guess is not None:
             finer = 2 * curve.shape[-2] - 2
@@ -171,14 +177,14 @@ def _newton(
 
 
 def _gradient(
-    finsler: Finsler, curve: Tensor, refinements: int, iterations: int, coarse: bool
+    finsler: Finsler, curve: Tensor, refinements: int, iterations: int, coarse: bool, tolerance: float | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Curves at rest on each grid, and whether they came to rest."""
-    iterations *= curve.shape[-1]
+    iterations, tolerance = iterations * curve.shape[-1], tolerance or torch.finfo(curve.dtype).eps
     for level in range(refinements + 1):
         if level:
             curve = resample(curve, 2 * curve.shape[-2] - 2)
-        curve, converged = relax(finsler, curve, iterations, torch.finfo(curve.dtype).eps, coarse and not level)
+        curve, converged = relax(finsler, curve, iterations, tolerance, coarse and not level)
         yield curve, converged
 
 

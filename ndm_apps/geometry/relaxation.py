@@ -17,10 +17,11 @@ from ndm_apps.geometry.metric import Metric
 from ndm_apps.geometry.sobolev import Memory, Sobolev
 from ndm_apps.geometry.structured import as_finsler
 
-_POINTS = 1 << 13  # chords worked on at a time
+_POINTS = 1 << 12  # chords worked on at a time
 _ARMIJO = 0.1  # least share of the descent that the slope promises
 _LEAST_STEP = 1e-3  # below it the direction is given up
-_COARSE, _COARSE_STEPS = 1e-3, 30  # what may be left of the energy on a coarse grid, which is in error by more
+_MANY = 8  # curves that are done are taken out when they are one in so many
+_COARSE, _COARSE_STEPS = 1e-3, 15  # what may be left of the energy on a coarse grid, which is in error by more
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def relax(
         The curves, and for each whether it has converged.
     """
     # As many at a time as the cache holds what the metric is made of.
-    numbers = torch.split(torch.arange(len(curve), device=curve.device), max(1, _POINTS // curve.shape[1]))
+    numbers = torch.split(torch.arange(len(curve), device=curve.device), max(1, _POINTS // (curve.shape[1] - 1)))
     starts = (_start(finsler.part(some), curve[some], coarse) for some in numbers)
     found = zip(*(_relax(start, iterations, tolerance) for start in starts), strict=True)
     points, converged = (torch.cat(column) for column in found)
@@ -140,7 +141,7 @@ def _start(finsler: Finsler, curve: Tensor, coarse: bool) -> "_Descent":
         return _Descent(finsler, curve)
     before = _start(finsler, resample(curve, count // 2), coarse)
     for _ in range(_COARSE_STEPS):
-        if bool((before.promise() <= _COARSE * before.energy).all()):
+        if bool((before.promise <= _COARSE * before.energy).all()):
             break
         before.step()
     better = resample(before.curve, count)
@@ -153,10 +154,10 @@ def _relax(descent: "_Descent", iterations: int, tolerance: float) -> tuple[Tens
     found, converged = descent.curve.clone(), torch.zeros_like(descent.lost)
     going = torch.arange(len(found), device=found.device)
     for turn in range(iterations + 1):
-        rest = descent.promise() <= tolerance * descent.energy
+        rest = descent.promise <= tolerance * descent.energy
         over = rest | descent.lost
         # Curves that are done stay until they are many: taking them out copies all others.
-        if turn == iterations or 4 * int(over.sum()) > len(going):
+        if turn == iterations or _MANY * int(over.sum()) >= len(going):
             found[going], converged[going] = descent.curve, rest
             going = going[~over]
             if not len(going):
@@ -167,59 +168,61 @@ def _relax(descent: "_Descent", iterations: int, tolerance: float) -> tuple[Tens
 
 
 class _Descent:
-    """Curves on their way down by L-BFGS, each with its own length of step."""
+    """Curves on their way down by L-BFGS, each with its own length of step.
+
+    ``promise`` is what the energy would lose if the metric stayed as it is.
+    """
 
     def __init__(self, finsler: Finsler, curve: Tensor, memory: Memory | None = None) -> None:
-        self.finsler, self.curve = finsler, curve
-        self.energy, self.gradient = energy_and_gradient(finsler, curve)
-        self.grid = Sobolev.along(finsler, curve)
-        self.raised = self.grid.raised(self.gradient)
+        self.finsler, self.curve, self.grid = finsler, curve, Sobolev.along(finsler, curve)
+        self.energy, gradient = energy_and_gradient(finsler, curve)
+        self.gradient = self.grid.coordinates(gradient)
+        self.promise = _product(self.gradient, self.gradient) / 2
         # A first step that promises more than all of the energy is too long.
-        most = (self.energy / (2 * self.promise().clamp(min=torch.finfo(curve.dtype).tiny))).clamp(max=1)
-        self.memory = Memory.empty(self.gradient, most) if memory is None else memory.on(self.grid)
+        most = (self.energy / (2 * self.promise.clamp(min=torch.finfo(curve.dtype).tiny))).clamp(max=1)
+        self.memory = Memory(self.gradient, most) if memory is None else memory.on(self.gradient)
         self.size, self.lost = torch.ones_like(self.energy), torch.zeros_like(self.energy, dtype=torch.bool)
         self.plain = torch.zeros_like(self.lost)  # whether the direction is that of the gradient alone
-        self.direction = self._turned()
-
-    def promise(self) -> Tensor:
-        """Return what the energy would lose if the metric stayed as it is."""
-        return _product(self.gradient, self.raised) / 2
+        self._turn()
 
     def keep(self, which: Tensor) -> None:
         """Go on with some of the curves."""
-        for name in ("curve", "energy", "gradient", "raised", "size", "lost", "plain", "direction"):
+        for name in ("curve", "energy", "gradient", "promise", "size", "lost", "plain", "direction", "fall"):
             setattr(self, name, getattr(self, name)[which])
-        self.finsler, self.grid, self.memory = self.finsler.part(which), self.grid.part(which), self.memory.part(which)
+        self.finsler, self.grid = self.finsler.part(which), self.grid.part(which)
+        self.memory.keep(which)
 
     def step(self) -> None:
         """Try one step of each curve; where the energy does not fall enough, the next one is shorter."""
         step = -self.size[:, None, None] * self.direction
-        trial = self.curve.clone()
-        trial[:, 1:-1] += step
-        energy, gradient = energy_and_gradient(self.finsler, trial)
-        rounding = 16 * torch.finfo(energy.dtype).eps * self.energy
-        better = energy <= self.energy + _ARMIJO * _product(self.gradient, step) + rounding
-        here = better[:, None, None]
-        change = torch.where(here, gradient - self.gradient, 0)
-        self.memory = self.memory.and_then(step, self.grid.raised(change), change)
-        self.curve, self.gradient = torch.where(here, trial, self.curve), torch.where(here, gradient, self.gradient)
-        self.energy, self.raised = torch.where(better, energy, self.energy), self.grid.raised(self.gradient)
-        # Where steps have become too short, the gradient's own direction is tried before the curve is given up.
-        self.size = torch.where(better, 1, self.size / 2)
-        short = self.size < _LEAST_STEP
-        self.lost, self.plain = self.lost | (short & self.plain), (self.plain & ~better) | short
-        self.size = torch.where(short, 1, self.size)
-        turned = torch.where(self.plain[:, None, None], self._plain(), self._turned())
-        self.direction = torch.where((better | short)[:, None, None], turned, self.direction)
+        curve = self.curve + torch.nn.functional.pad(self.grid.displacement(step), (0, 0, 1, 1))
+        energy, gradient = energy_and_gradient(self.finsler, curve)
+        gradient = self.grid.coordinates(gradient)
+        rounding = 16 * torch.finfo(energy.dtype).eps
+        better = energy <= (1 + rounding) * self.energy - _ARMIJO * self.size * self.fall
+        if bool(better.all()):
+            self.size, self.plain = torch.ones_like(self.size), torch.zeros_like(self.plain)
+        else:
+            here = better[:, None, None]
+            curve, gradient = torch.where(here, curve, self.curve), torch.where(here, gradient, self.gradient)
+            energy = torch.where(better, energy, self.energy)
+            # Where steps have become too short, the gradient's own direction is tried before the curve is given up.
+            self.size = torch.where(better, 1, self.size / 2)
+            short = self.size < _LEAST_STEP
+            self.lost, self.plain = self.lost | (short & self.plain), (self.plain & ~better) | short
+            self.size = torch.where(short, 1, self.size)
+        self.curve, self.energy, self.gradient = curve, energy, gradient
+        self.promise = _product(gradient, gradient) / 2
+        self.memory.learn(step, gradient)
+        self._turn()
 
-    def _turned(self) -> Tensor:
-        """Return the direction of L-BFGS, or the gradient's where that one leads uphill."""
-        turned = self.memory.direction(self.raised, self.gradient)
-        downhill = _product(turned, self.gradient) > 0
-        return torch.where(downhill[:, None, None], turned, self._plain())
-
-    def _plain(self) -> Tensor:
-        return self.memory.scale[:, None, None] * self.raised
+    def _turn(self) -> None:
+        """Turn to the direction of L-BFGS, or the gradient's where that one leads uphill or has been given up."""
+        turned = self.memory.direction(self.gradient)
+        fall, scale = _product(turned, self.gradient), self.memory.scale
+        plain = self.plain | (fall <= 0)
+        self.direction = torch.where(plain[:, None, None], scale[:, None, None] * self.gradient, turned)
+        self.fall = torch.where(plain, 2 * scale * self.promise, fall)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

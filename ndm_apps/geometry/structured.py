@@ -1,20 +1,33 @@
 """Norms of metrics that know more of themselves than their matrix, which is then not formed.
 
-A metric is recognised by its methods: ``conformal_weight`` (:class:`~ndm_apps.geometry.metric.HasConformalWeight`) or
-``immersion`` (:class:`~ndm_apps.geometry.metric.HasImmersion`).
+A metric is recognised by its methods: ``conformal_weight`` (:class:`~ndm_apps.geometry.metric.HasConformalWeight`),
+best with its gradient (:class:`HasConformalGradient`), or ``immersion``
+(:class:`~ndm_apps.geometry.metric.HasImmersion`).
 """
 
-from typing import final
+from functools import cached_property
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ndm_apps.geometry.finsler import Coefficients, Finsler, Riemannian
+from ndm_apps.geometry.finsler import Coefficients, Finsler, Pull, Riemannian
 from ndm_apps.geometry.jets import rows, value_and_derivative
 from ndm_apps.geometry.metric import HasConformalWeight, HasImmersion, HasParts, Metric, evaluate
 
 _CHUNK = 512  # points whose Jacobians are held at a time
+
+
+@runtime_checkable
+class HasConformalGradient(HasConformalWeight, Protocol):
+    """A conformally flat metric that also knows the gradient of its weight: geodesics then differentiate nothing."""
+
+    def conformal_weight_and_gradient(
+        self, x: Float[Tensor, "*batch n"], /
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch n"]]:
+        """Weight w > 0 at the points ``x``, and its gradient; both differentiable."""
+        ...
 
 
 def as_finsler(metric: Metric | Finsler) -> Finsler:
@@ -34,13 +47,19 @@ class ConformallyFlat(Finsler):
 
     def __init__(self, metric: HasConformalWeight) -> None:
         self.metric = metric
+        # Asked once: the question takes as long as ten operations on one curve.
+        self._both = metric.conformal_weight_and_gradient if isinstance(metric, HasConformalGradient) else None
 
     def check(self, x: Float[Tensor, "*batch n"], name: str) -> None:
         """Raise ValueError unless g, or the first of a family, is a metric at the points ``x``."""
-        first: Metric = self.metric
-        if isinstance(first, HasParts):
-            first = first.part(torch.zeros(1, dtype=torch.long, device=x.device))
-        evaluate(first, x, name)
+        evaluate(self._first, x, name)
+
+    @cached_property
+    def _first(self) -> Metric:
+        """The metric, or the first of a family: one object, which is inspected once."""
+        if isinstance(self.metric, HasParts):
+            return self.metric.part(torch.zeros(1, dtype=torch.long))
+        return self.metric
 
     def part(self, which: Tensor) -> Finsler:
         """Return the norms of some of a family's metrics."""
@@ -49,6 +68,13 @@ class ConformallyFlat(Finsler):
     def coefficients(self, x: Float[Tensor, "*batch n"]) -> Coefficients:
         """Return w alone."""
         return (self.metric.conformal_weight(x),)
+
+    def coefficients_and_pull(self, x: Float[Tensor, "*batch n"]) -> tuple[Coefficients, Pull]:
+        """Return w, and what multiplies by its gradient."""
+        if self._both is None:
+            return super().coefficients_and_pull(x)
+        weight, gradient = self._both(x)
+        return (weight,), lambda by_weight: by_weight[0].unsqueeze(-1) * gradient
 
     def valid(self, c: Coefficients) -> Bool[Tensor, "*batch"]:
         """Whether w is positive."""

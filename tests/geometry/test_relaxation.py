@@ -114,40 +114,60 @@ def test_converged_is_a_small_gradient_in_the_natural_norm():
             - torch.diag_embed(weight[:, 1:-1], 1) - torch.diag_embed(weight[:, 1:-1], -1))  # fmt: skip
         share = (gradient * torch.linalg.solve(laplacian, gradient)).sum((1, 2)) / 2 / energy
         eps = torch.finfo(torch.double).eps  # the solver's weights are those of where the finest grid began
-        assert (share[found.converged] < 4 * eps).all() and (share[~found.converged] > eps / 4).all()
+        assert (share[found.converged] < 1.5 * eps).all() and (share[~found.converged] > eps / 1.5).all()
         assert bool(found.converged.all()) == (iterations == 60)
 
 
-def test_sobolev_inverse_is_exact():
-    curve = normal(3, 10, 2)
+def flat_hessian(curve, vector):
+    """2 N K (x) g, with the metric of the bumps at the chords, applied to displacements of the interior nodes."""
+    weight = Bumps().conformal_weight((curve[:, 1:] + curve[:, :-1]) / 2)[..., None]
+    current = weight * torch.nn.functional.pad(vector, (0, 0, 1, 1)).diff(dim=1)
+    return -2 * weight.shape[1] * current.diff(dim=1)
+
+
+def test_in_the_coordinates_of_the_modes_the_hessian_of_flat_space_is_one():
+    curve, u = normal(3, 10, 2), normal(3, 8, 2)
     grid = Sobolev.along(as_finsler(Bumps()), curve)
-    vector = normal(3, 8, 2)
-    torch.testing.assert_close(grid.raised(grid.lowered(vector[:, None])[:, 0]), vector)
+    torch.testing.assert_close(grid.coordinates(flat_hessian(curve, grid.displacement(u))), u)
+    changes = (grid.modes[:, 1:].sign() != grid.modes[:, :-1].sign()).sum(1)
+    assert torch.equal(changes, torch.arange(8).expand(3, 8)) and (grid.modes[:, 0] > 0).all()
 
 
-def test_memory_is_that_of_the_two_loops():
-    curve = normal(1, 10, 2)
-    grid = Sobolev.along(as_finsler(Bumps()), curve)
-    memory, pairs = Memory.empty(curve[:, 1:-1], torch.ones(1).double()), []
-    for k in range(5):
-        step = normal(1, 8, 2, seed=k)
-        change = 3 * grid.lowered(step[:, None])[:, 0] + 0.1 * grid.lowered(normal(1, 1, 8, 2, seed=k + 9))[:, 0]
-        change = -change if k == 2 else change  # not convex: to be left out
-        memory = memory.and_then(step, grid.raised(change), change)
-        pairs += [] if k == 2 else [(step, change)]
-    gradient = normal(1, 8, 2, seed=99)
-    q, shares = gradient, []
-    for s, y in reversed(pairs):
-        shares.append((s * q).sum() / (s * y).sum())
-        q = q - shares[-1] * y
-    s, y = pairs[-1]
-    r = (s * y).sum() / (y * grid.raised(y)).sum() * grid.raised(q)
-    for (s, y), share in zip(pairs, reversed(shares), strict=True):
-        r = r + (share - (y * r).sum() / (s * y).sum()) * s
-    torch.testing.assert_close(memory.direction(grid.raised(gradient), gradient), r)
+def test_a_mode_is_the_same_on_a_finer_grid():
+    time = torch.linspace(0, 1, 33).double()[:, None]
+    coarse, fine = (Sobolev.along(as_finsler(Bumps()), ((1 - t) * normal(2) + t * normal(2, seed=1))[None])
+                    for t in (time[::2], time))  # fmt: skip
+    torch.testing.assert_close(fine.modes[:, 1::2, :4], coarse.modes[..., :4], rtol=0, atol=0.01)
 
 
-def test_each_pair_of_a_family_has_its_own_metric():
+def test_memory_is_that_of_the_two_loops(monkeypatch):
+    for room in (9, 4):  # with all steps, and with the oldest forgotten
+        monkeypatch.setattr("ndm_apps.geometry.sobolev._ROOM", room)
+        monkeypatch.setattr("ndm_apps.geometry.sobolev._MEMORY", 3)
+        gradient, pairs = normal(1, 8, 2), []
+        memory = Memory(gradient, torch.ones(1).double())
+        for k in range(5):
+            step = normal(1, 8, 2, seed=k)
+            change = 3 * step + 0.1 * normal(1, 8, 2, seed=k + 9)
+            change = -change if k == 2 else change  # not convex: to be left out
+            gradient = gradient + change
+            memory.learn(step, gradient)
+            pairs.append((step, change))
+        # The fifth step no longer fits into the smaller room: three that stay, and itself.
+        pairs = [pair for k, pair in enumerate(pairs) if k != 2 and (room == 9 or k > 0)]
+        q, shares = gradient, []
+        for s, y in reversed(pairs):
+            shares.append((s * q).sum() / (s * y).sum())
+            q = q - shares[-1] * y
+        s, y = pairs[-1]
+        r = (s * y).sum() / (y * y).sum() * q
+        for (s, y), share in zip(pairs, reversed(shares), strict=True):
+            r = r + (share - (y * r).sum() / (s * y).sum()) * s
+        torch.testing.assert_close(memory.direction(gradient), r)
+
+
+@pytest.mark.parametrize("method", ["newton", "gradient"])
+def test_each_pair_of_a_family_has_its_own_metric(method):
     class Family(Bumps):
         def __init__(self, height):
             self.height = height
@@ -160,11 +180,43 @@ def test_each_pair_of_a_family_has_its_own_metric():
             return 1 + height * (-(x - 0.1).square().sum(-1)).exp()
 
     x, y, height = 0.8 * normal(9, 3), 0.8 * normal(9, 3, seed=1), torch.linspace(0, 20, 9).double()
-    found = geodesic(Family(height), x, y, refinements=0, method="gradient")
+    found = geodesic(Family(height), x, y, refinements=0, method=method)
+    assert found.converged.all()
     for k in range(9):
-        alone = geodesic(Family(height[k : k + 1]), x[k : k + 1], y[k : k + 1], refinements=0, method="gradient")
+        alone = geodesic(Family(height[k : k + 1]), x[k : k + 1], y[k : k + 1], refinements=0, method=method)
         torch.testing.assert_close(found.energy[k], alone.energy[0], rtol=1e-9, atol=0)
     torch.testing.assert_close(found.length[0], (x - y)[0].norm())
+
+
+class KnownSlope(Bumps):
+    """The bump that also knows the gradient of its weight, and counts who asks."""
+
+    asked = 0
+
+    def conformal_weight_and_gradient(self, x):
+        KnownSlope.asked += 1
+        weight = self.conformal_weight(x)
+        return weight, -2 * (x - 0.1) * (weight - 1).unsqueeze(-1)
+
+
+@pytest.mark.parametrize("method", ["newton", "gradient"])
+def test_a_gradient_that_the_metric_knows_changes_nothing(method):
+    x, y = (0.8 * normal(6, 3, seed=k).requires_grad_() for k in (0, 1))
+    found, plain = (geodesic(metric, x, y, refinements=0, method=method) for metric in (KnownSlope(), Bumps()))
+    assert KnownSlope.asked
+    torch.testing.assert_close(found.points, plain.points)
+    slopes = [torch.autograd.grad(path.length.sum(), (x, y)) for path in (found, plain)]
+    torch.testing.assert_close(*slopes)
+
+
+def test_a_tolerance_is_what_is_left_to_lose():
+    x, y = 0.8 * normal(12, 4), 0.8 * normal(12, 4, seed=1)
+    found, best = (geodesic(Bumps(), x, y, refinements=0, method="gradient", tolerance=t) for t in (1e-3, 1e-12))
+    excess = found.energy / best.energy - 1
+    assert found.converged.all() and best.converged.all() and 1e-6 < excess.max() < 1e-2
+    for wrong in (0.0, 1.0, -1e-3):
+        with pytest.raises(ValueError, match="tolerance must be between 0 and 1, got"):
+            geodesic(Bumps(), x, y, tolerance=wrong)
 
 
 def test_float32_converges_and_a_wall_of_nan_is_not_crossed():
@@ -184,4 +236,8 @@ def test_the_mean_by_gradients_is_newtons():
     x = 0.3 * normal(3, 6, 4)
     exact, found = frechet_mean(Sphere(4), x), frechet_mean(Sphere(4), x, iterations=100, method="gradient")
     assert exact.converged.all() and found.converged.all()
-    torch.testing.assert_close(found.point, exact.point, rtol=0, atol=2e-3)  # order 2 on 32 chords
+    torch.testing.assert_close(found.point, exact.point, rtol=0, atol=1e-4)  # order 2 on 32 chords
+    # On the grid itself the logarithms of the points cancel.
+    ends = torch.broadcast_tensors(found.point.unsqueeze(1), x)
+    logarithms = geodesic(Sphere(4), *ends, refinements=0).velocity
+    torch.testing.assert_close(logarithms.mean(1), torch.zeros_like(found.point), rtol=0, atol=1e-6)

@@ -22,8 +22,8 @@ from ndm_apps.plugins.generative.settings import LatentSettings, MetricSettings
 #: fewer pairs of each kind and fewer nodes.
 PLAIN, SLOW = ("line", "slerp"), ("pull_back", "pull_back_fisher")
 FEW, FEW_NODES = 30, 17
-#: How much stronger the density counts in a metric without labels, where nothing else counts.
-ALONE = 15.0
+#: How much stronger doubt counts where it is of groups: their borders are not quite where those of classes are.
+ALONE = 2.0
 #: What each path is, for tables and captions.
 MEANINGS = {
     "line": "straight line",
@@ -118,12 +118,13 @@ def metric_of(name: str, model: LatentModel, settings: MetricSettings, classes: 
 
 
 def labelled(model: LatentModel, settings: MetricSettings, labels: bool = True) -> dict[str, float]:
-    """Return the strengths of the metric: where there are no labels, or none are wanted, density counts alone."""
+    """Return the strengths of the metric, and whether its doubt is of classes: where labels are known, and wanted."""
     known = labels and model.classes > 0
     return {
-        "entropy": settings.entropy if known else 0.0,
-        "density": settings.density if known else ALONE * settings.density,
-        "head": settings.head if known else 0.0,
+        "entropy": settings.entropy if known else ALONE * settings.entropy,
+        "density": settings.density,
+        "head": settings.head,
+        "labels": known,
     }
 
 

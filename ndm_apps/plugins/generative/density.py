@@ -58,13 +58,35 @@ class MixtureDensity(nn.Module):
             # Where the likelihood still climbs a little after 100 steps, the density is as good as it gets.
             warnings.simplefilter("ignore", ConvergenceWarning)
             fitted = mixture.fit(z.detach().cpu().double().numpy())
-        for name, values in (
-            ("log_weights", fitted.weights_),
-            ("means", fitted.means_),
-            ("factors", fitted.precisions_cholesky_),
-        ):
-            getattr(self, name).copy_(torch.as_tensor(values))
-        self.log_weights.log_()
+        self.assign(*(torch.as_tensor(t) for t in (fitted.weights_, fitted.means_, fitted.covariances_)))
+
+    def assign(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+        """Take the Gaussians as they are given.
+
+        Parameters
+        ----------
+        weights
+            Positive, of sum 1, (components,).
+        means, covariances
+            (components, d) and (components, d, d).
+
+        Raises
+        ------
+        ValueError
+            If a shape is not that of this mixture, or a covariance is not positive definite.
+        """
+        for name, values, own in (("weights", weights, self.log_weights), ("means", means, self.means),
+                                  ("covariances", covariances, self.factors)):  # fmt: skip
+            if values.shape != own.shape:
+                raise ValueError(f"{name} must have shape {tuple(own.shape)}, got {tuple(values.shape)}")
+        lower, info = torch.linalg.cholesky_ex(covariances.double())
+        if bool(info.any()):
+            raise ValueError(f"covariances must be positive definite, got another of component {int(info.argmax())}")
+        identity = torch.eye(means.shape[1], dtype=lower.dtype, device=lower.device).expand_as(lower)
+        self.log_weights.copy_(weights.double().log())
+        self.means.copy_(means)
+        # Sigma = L L^T, so the precision is F F^T with F = L^-T.
+        self.factors.copy_(torch.linalg.solve_triangular(lower, identity, upper=False).mT)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log p at points (..., d), of shape (...)."""

@@ -42,19 +42,36 @@ def train_head(
     Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, arXiv:1503.02531.
     """
     assert model.head is not None
+    distil(model, model.head, code, images, labels, settings, seed=seed)
+
+
+def distil(
+    model: LatentModel,
+    head: nn.Sequential,
+    code: Code,
+    images: Tensor,
+    labels: Tensor,
+    settings: HeadSettings,
+    *,
+    seed: int,
+    temperature: float = 1.0,
+) -> None:
+    """Train a head of the latent space on what a classifier says, its logits divided by the temperature.
+
+    The arguments are those of :func:`train_head`, and the labels may be any; the classifier is thrown away.
+    """
     generator = torch.Generator(images.device).manual_seed(seed)
-    teacher = _teacher(model, images, labels, settings, seed, generator)
+    teacher = _teacher(model, head[-1].out_features, images, labels, settings, seed, generator)
     z = points_between(code, settings.points, generator)
     with torch.no_grad():
-        told = torch.cat([_logits(model, teacher, model.decode(part)) for part in z.split(_CHUNK)]).log_softmax(-1)
+        logits = torch.cat([_logits(model, teacher, model.decode(part)) for part in z.split(_CHUNK)])
+    told = (logits / temperature).log_softmax(-1)
 
     def loss(chosen: Tensor) -> Tensor:
-        said = model.logits(z[chosen]).log_softmax(-1)
+        said = head(z[chosen]).log_softmax(-1)
         return nn.functional.kl_div(said, told[chosen], log_target=True, reduction="batchmean")
 
-    descend(
-        model.head, loss, len(z), batch=settings.batch, steps=settings.steps, rate=settings.rate, generator=generator
-    )
+    descend(head, loss, len(z), batch=settings.batch, steps=settings.steps, rate=settings.rate, generator=generator)
 
 
 def points_between(code: Code, count: int, generator: torch.Generator) -> Tensor:
@@ -71,12 +88,18 @@ def points_between(code: Code, count: int, generator: torch.Generator) -> Tensor
 
 
 def _teacher(
-    model: LatentModel, images: Tensor, labels: Tensor, settings: HeadSettings, seed: int, generator: torch.Generator
+    model: LatentModel,
+    classes: int,
+    images: Tensor,
+    labels: Tensor,
+    settings: HeadSettings,
+    seed: int,
+    generator: torch.Generator,
 ) -> nn.Module:
     kind = "conv" if model.images else "mlp"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        teacher = build_encoder(kind, _TEACHER[kind], model.shape, model.classes).to(images)
+        teacher = build_encoder(kind, _TEACHER[kind], model.shape, classes).to(images)
 
     def loss(chosen: Tensor) -> Tensor:
         return nn.functional.cross_entropy(_logits(model, teacher, images[chosen]), labels[chosen])

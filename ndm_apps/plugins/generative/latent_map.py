@@ -17,6 +17,8 @@ from ndm_apps.plugins.generative.model import LatentModel
 
 #: Grid points along each side, and by how much of the triangle's size the map is larger than it.
 POINTS, MARGIN = 90, 0.35
+#: Points whose curvature is worked out together: second derivatives of all parts of the density are held for each.
+CHUNK = 1000
 
 
 class Plane(NamedTuple):
@@ -74,7 +76,9 @@ def latent_map(
     fields = {
         "log density of codes": model.log_density(grid),
         "log of the weight of length": metric.weight(grid).log(),
-        "scalar curvature": metric.curvature(grid),
+        "scalar curvature": torch.cat([metric.curvature(part) for part in grid.flatten(0, 1).split(CHUNK)]).view(
+            POINTS, -1
+        ),
     }
     figure = Figure(figsize=(11.4, 3.5), layout="constrained")
     panels = figure.subplots(1, len(fields), sharey=True)

@@ -14,15 +14,23 @@ the Fisher-Rao metric of the head.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from functools import cached_property
+from itertools import repeat
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ndm_apps.geometry import scalar_curvature
 from ndm_apps.geometry.analytic import Conformal, Euclidean
 from ndm_apps.geometry.jets import rows, value_and_derivative
+from ndm_apps.plugins.generative.fused import log_density_and_score, perceptron_and_pull
 from ndm_apps.plugins.generative.model import LatentModel
+
+#: Points whose weights and gradients are worked out together: what is made on the way then stays in the cache.
+_CHUNK = 512
 
 
 class LatentMetric:
@@ -31,19 +39,32 @@ class LatentMetric:
     Attributes
     ----------
     model
-        The trained model.
+        The trained model, which is not to change: what is made of it is kept.
     entropy, avoid, density, head
         The strengths :math:`k_e, k_v, k_p, a`.
     keep
         The two classes that paths keep to: a pair, or a tensor (..., 2) of one pair for each of the leading axes of the
         points; None if paths may go through any class.
+    labels
+        Whether doubt is that of the task head; False: of the head of groups, which was found without labels.
     """
 
     def __init__(
-        self, model: LatentModel, entropy: float, avoid: float, density: float, head: float, keep: Tensor | None
+        self,
+        model: LatentModel,
+        entropy: float,
+        avoid: float,
+        density: float,
+        head: float,
+        keep: Tensor | None,
+        labels: bool = True,
     ) -> None:
         self.model, self.entropy, self.avoid, self.density, self.head = model, entropy, avoid, density, head
-        self.keep = keep
+        self.keep, self.labels = keep, labels
+        # 1 for the classes to keep to, 0 for others; one class twice counts once.
+        self.kept = None
+        if keep is not None:
+            self.kept = model.scale.new_zeros(*keep.shape[:-1], model.classes).scatter(-1, keep, 1.0)
 
     def __call__(self, z: Tensor) -> Tensor:
         """Return g at points (..., d), of shape (..., d, d)."""
@@ -56,11 +77,11 @@ class LatentMetric:
         """Return w at points (..., d), of shape (...); it is 1 where data are and the head has no doubt."""
         log_weight = torch.zeros_like(z[..., 0])
         if self.entropy or self.avoid:
-            log_probability = self.model.logits(z).log_softmax(-1)
+            log_probability = self._doubter(z).log_softmax(-1)
             probability = log_probability.exp()
             log_weight = log_weight - 2 * self.entropy * (probability * log_probability).sum(-1)
             if self.avoid:
-                log_weight = log_weight + 2 * self.avoid * (1 - self._kept(probability))
+                log_weight = log_weight + 2 * self.avoid * (1 - (probability * self._kept(z.shape[:-1])).sum(-1))
         if self.density:
             low, middle = self.model.density_levels
             rarity = torch.sigmoid((low - self.model.log_density(z)) / ((middle - low) / 2))
@@ -75,18 +96,59 @@ class LatentMetric:
         """Return the metrics of some of the paths, where each has its own classes to keep to."""
         if self.keep is None or self.keep.ndim == 1:
             return self
-        return type(self)(self.model, self.entropy, self.avoid, self.density, self.head, self.keep[which])
+        some = copy.copy(self)
+        some.keep, some.kept = self.keep[which], self.kept[which]
+        return some
 
     def _amplitudes(self, z: Tensor) -> Tensor:
         # softmax by its logarithm: the root has no derivative at 0.
-        return 2 * (self.model.logits(z).log_softmax(-1) / 2).exp()
+        return 2 * (self._doubter(z).log_softmax(-1) / 2).exp()
 
-    def _kept(self, probability: Tensor) -> Tensor:
-        """Probability of the classes to keep to; those of one class counted once."""
-        keep = self.keep
-        keep = keep.reshape(*keep.shape[:-1], *[1] * (probability.ndim - keep.ndim), 2)
-        kept = probability.gather(-1, keep.expand(*probability.shape[:-1], 2))
-        return torch.where(keep[..., 0] == keep[..., 1], kept[..., 0], kept.sum(-1))
+    def weight_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return w at points (..., d), of shape (...), and its gradient, (..., d); the model must be as it was."""
+        flat = z.reshape(-1, z.shape[-1])
+        kept = self._kept(z.shape[:-1]).reshape(len(flat), -1).split(_CHUNK) if self.avoid else repeat(None)
+        parts = [self._log_weight_and_gradient(*part) for part in zip(flat.split(_CHUNK), kept, strict=False)]
+        log_weight, slope = (torch.cat(column) for column in zip(*parts, strict=True))
+        weight = log_weight.exp()
+        return weight.reshape(z.shape[:-1]), (weight.unsqueeze(-1) * slope).reshape(z.shape)
+
+    def _log_weight_and_gradient(self, z: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+        value, slope = [], []
+        if self.entropy or self.avoid:
+            logits, pull = perceptron_and_pull(self._doubter, z)
+            log_probability = logits.log_softmax(-1)
+            probability = log_probability.exp()
+            entropy = -(probability * log_probability).sum(-1, keepdim=True)
+            value.append(2 * self.entropy * entropy)
+            by_logits = -2 * self.entropy * (log_probability + entropy)
+            if kept is not None:
+                share = (probability * kept).sum(-1, keepdim=True)
+                value.append(2 * self.avoid * (1 - share))
+                by_logits = by_logits - 2 * self.avoid * (kept - share)
+            slope.append(pull(probability * by_logits))
+        if self.density:
+            log_p, score = self._log_density_and_score(z)
+            low, middle = self.model.density_levels
+            width = (middle - low) / 2
+            rarity = torch.sigmoid((low - log_p) / width)
+            factor = 1 + self.density * rarity
+            value.append(factor.log().unsqueeze(-1))
+            slope.append(((rarity - 1) * (1 - 1 / factor) / width).unsqueeze(-1) * score)
+        return sum(value, torch.zeros_like(z[:, :1])).squeeze(-1), sum(slope, torch.zeros_like(z))
+
+    @property
+    def _doubter(self) -> nn.Sequential:
+        return self.model.head if self.labels else self.model.groups
+
+    @cached_property
+    def _log_density_and_score(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        return log_density_and_score(self.model.density)
+
+    def _kept(self, shape: torch.Size) -> Tensor:
+        """For points (*shape, d), (*shape, classes)."""
+        missing = [1] * (len(shape) + 1 - self.kept.ndim)
+        return self.kept.reshape(*self.kept.shape[:-1], *missing, -1).expand(*shape, -1)
 
 
 class ConformalLatentMetric(LatentMetric):
@@ -104,6 +166,11 @@ class ConformalLatentMetric(LatentMetric):
         """Return the factor of the identity, w / s^2, at points (..., d), of shape (...)."""
         return self.weight(z) / self.model.scale
 
+    def conformal_weight_and_gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return w / s^2 at points (..., d), of shape (...), and its gradient, (..., d)."""
+        weight, gradient = self.weight_and_gradient(z)
+        return weight / self.model.scale, gradient / self.model.scale
+
     def scalar_curvature(self, z: Tensor) -> Tensor:
         """Return the scalar curvature at points (..., d) in closed form, of shape (...)."""
         return Conformal(lambda x: self.conformal_weight(x).log() / 2, Euclidean(z.shape[-1])).scalar_curvature(z)
@@ -116,6 +183,7 @@ def latent_metric(
     density: float = 10.0,
     head: float = 0.0,
     keep: Tensor | tuple[int, int] | None = None,
+    labels: bool = True,
 ) -> LatentMetric:
     r"""Return the metric of a model's latent space.
 
@@ -124,7 +192,7 @@ def latent_metric(
     model
         A trained model, whose ``density_levels`` and ``scale`` are known.
     entropy
-        Strength :math:`k_e` of the doubt of the head, in nats; 0 for a metric without labels.
+        Strength :math:`k_e` of the doubt of the head, in nats.
     avoid
         Strength :math:`k_v` of what keeps a path from classes other than the two of ``keep``; 0: none.
     density
@@ -134,12 +202,14 @@ def latent_metric(
     keep
         The two classes that a path keeps to, a pair of integers, or a tensor (..., 2) for points (..., d) with the
         same leading axes; goes with ``avoid``.
+    labels
+        Whether the head is the one that was told labels; False: the head of groups, found without any.
 
     Raises
     ------
     ValueError
-        If a strength is negative or not finite, labels are asked for that the model does not have, ``avoid`` and
-        ``keep`` do not go together, or ``keep`` holds what is no class.
+        If a strength is negative or not finite, labels are asked for that the model does not have, ``avoid`` goes
+        without ``keep`` or without labels, or ``keep`` holds what is no class.
 
     References
     ----------
@@ -157,8 +227,10 @@ def latent_metric(
     for name, value in (("entropy", entropy), ("avoid", avoid), ("density", density), ("head", head)):
         if not (0 <= value < math.inf):
             raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
-        if value and name != "density" and not model.classes:
+        if value and name != "density" and labels and not model.classes:
             raise ValueError(f"{name} must be 0 for a model without labels, got {value!r}")
+    if not labels and avoid:
+        raise ValueError(f"avoid must be 0 without labels, got {avoid!r}")
     if (keep is None) != (avoid == 0):
         raise ValueError(f"keep must be given with avoid, and only then, got keep = {keep} and avoid = {avoid}")
     if keep is not None:
@@ -168,4 +240,4 @@ def latent_metric(
         if bool(((keep < 0) | (keep >= model.classes)).any()):
             wrong = int(keep[(keep < 0) | (keep >= model.classes)][0])
             raise ValueError(f"keep must hold classes from 0 to {model.classes - 1}, got {wrong}")
-    return (LatentMetric if head else ConformalLatentMetric)(model, entropy, avoid, density, head, keep)
+    return (LatentMetric if head else ConformalLatentMetric)(model, entropy, avoid, density, head, keep, labels)

@@ -33,6 +33,8 @@ class LatentModel(nn.Module):
         Layer, if there is one, else in z.
     density
         The density of the aggregated posterior.
+    groups
+        The head of groups, from z to their logits: what stands for the task head where no labels are used.
     density_levels
         Quantiles 0.05 and 0.5 of ``log_density`` on codes of images that took no part in the training, (2,).
     scale
@@ -71,8 +73,9 @@ class LatentModel(nn.Module):
             if density.kind == "mixture"
             else copy.deepcopy(self.prior)
         )
-        hidden = (head or HeadSettings()).hidden
-        self.head = perceptron(self.dimension, hidden, classes) if classes else None
+        head = head or HeadSettings()
+        self.head = perceptron(self.dimension, head.hidden, classes) if classes else None
+        self.groups = perceptron(self.dimension, head.hidden, head.groups)
         self.register_buffer("density_levels", torch.zeros(2))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("location", torch.zeros(self.shape if not self.images else ()))

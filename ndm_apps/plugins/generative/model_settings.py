@@ -25,9 +25,10 @@ class AutoencoderSettings(Schema):
         Of the latent space.
     kl
         Weight of the divergence: 1 is the evidence lower bound; less leaves codes room, and holes between them.
-    texture
-        Weight of the textures of images beside their pixels, which makes the decoder draw what pixels alone would have
-        it blur; see :class:`~ndm_apps.plugins.generative.texture.Texture`. Vectors have none.
+    critic, critic_epochs
+        Weight of a critic of images beside their pixels, and passes through the images at the end in which it teaches
+        the decoder to draw what pixels alone would have it blur; see
+        :class:`~ndm_apps.plugins.generative.critic.Duel`. Vectors have none.
     hidden
         Widths of the encoder from the input on, channels where it is convolutional (each halves the image); the
         decoder has them in reverse.
@@ -46,7 +47,8 @@ class AutoencoderSettings(Schema):
     kind: Literal["mlp", "conv"] = "mlp"
     dimension: Annotated[int, Field(ge=1, le=256)] = 16
     kl: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.1
-    texture: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    critic: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
+    critic_epochs: Epochs = 2
     hidden: Annotated[tuple[Width, ...], Field(min_length=1, max_length=10)] = (400, 200)
     flow: Annotated[int, Field(ge=0, le=32)] = 4
     flow_hidden: Annotated[tuple[Width, ...], Field(max_length=10)] = (64,)
@@ -67,7 +69,7 @@ class PlainAutoencoderSettings(AutoencoderSettings):
 
     dimension: Annotated[int, Field(ge=1, le=256)] = 8
     kl: Annotated[float, Field(ge=0.0, le=1000.0)] = 1.0
-    texture: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    critic: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     flow: Annotated[int, Field(ge=0, le=32)] = 0
 
 
@@ -108,7 +110,7 @@ class PriorSettings(DensitySettings):
 
 
 class HeadSettings(Schema):
-    """The task head, for images whose labels are known: an MLP that tells what a classifier says of decoded points.
+    """The heads, of classes and of groups: MLPs that tell what a classifier of images says of decoded points.
 
     Attributes
     ----------
@@ -118,6 +120,9 @@ class HeadSettings(Schema):
         Points of the latent space that it learns from.
     teacher_steps, teacher_rate
         Steps of Adam for the classifier of images, and size of the first.
+    groups, temperature
+        Groups that stand for the classes where no labels are used, and what the logits of their classifier are divided
+        by; see :func:`~ndm_apps.plugins.generative.groups.train_groups`.
     """
 
     hidden: Annotated[tuple[Width, ...], Field(min_length=1, max_length=10)] = (96, 96)
@@ -127,3 +132,5 @@ class HeadSettings(Schema):
     points: Annotated[int, Field(ge=1, le=10_000_000)] = 24_000
     teacher_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 600
     teacher_rate: Rate = 3e-3
+    groups: Annotated[int, Field(ge=2, le=1000)] = 10
+    temperature: Annotated[float, Field(gt=0.0, le=1000.0)] = 4.0

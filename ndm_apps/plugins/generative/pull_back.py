@@ -35,7 +35,7 @@ class PullBack:
         if self.target == "pixels":
             return output
         # Inside the open interval the arcsine has a derivative: a pixel that is surely black counts for nothing.
-        inside = 1e-4 + (1 - 2e-4) * output
+        inside = 1e-6 + (1 - 2e-6) * output
         return 2 * inside.sqrt().arcsin()
 
 

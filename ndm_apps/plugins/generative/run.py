@@ -12,6 +12,7 @@ from ndm_apps.errors import InputError
 from ndm_apps.plugins.base import Dataset, Result, RunContext
 from ndm_apps.plugins.generative.data import Split, load_data, split_data
 from ndm_apps.plugins.generative.evaluate import evaluate
+from ndm_apps.plugins.generative.groups import train_groups
 from ndm_apps.plugins.generative.head import train_head
 from ndm_apps.plugins.generative.model import LatentModel
 from ndm_apps.plugins.generative.own import own_metric
@@ -112,6 +113,8 @@ def train(
         context.progress(training.steps, training.steps, "task head")
         known = slice(split.labelled)
         train_head(model, code, split.x[known], split.y[known], settings.head, seed=context.seed)
+    context.progress(training.steps, training.steps, "head of groups")
+    train_groups(model, code, split.x[: split.labelled], settings.head, seed=context.seed)
     calibrate(model, split.x_held, seed=context.seed)
     trained = {"model": model.state_dict(), "step": training.step, "seconds": time.perf_counter() - began}
     context.checkpoint.save(trained, training.step)

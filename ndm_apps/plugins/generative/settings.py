@@ -26,13 +26,13 @@ class MetricSettings(Schema):
     Attributes
     ----------
     entropy
-        Strength of the task head's predictive entropy.
+        Strength of the task head's predictive entropy; where no labels are used, of that of the head of groups.
     avoid
         Strength of the head's probability of third classes, on paths from class to class.
     density
         How much longer, at most, paths get where the density of codes is low.
     head
-        Weight of the pull-back of the task head's probabilities.
+        Weight of the pull-back of the head's probabilities.
     own
         The user's own metric in place of ours, ``"module:function"``; see
         :func:`~ndm_apps.plugins.generative.own.own_metric`.

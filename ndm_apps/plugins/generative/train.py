@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ndm_apps.plugins.generative.autoencoder import Code
+from ndm_apps.plugins.generative.critic import Duel
 from ndm_apps.plugins.generative.density import MixtureDensity
 from ndm_apps.plugins.generative.descent import descend
 from ndm_apps.plugins.generative.model import LatentModel
 from ndm_apps.plugins.generative.model_settings import AutoencoderSettings, DensitySettings
-from ndm_apps.plugins.generative.texture import Texture
 
-#: Images that go through the encoder at a time when nothing is learnt, and that give textures their units.
+#: Images that go through the encoder at a time when nothing is learnt.
 CHUNK = 2000
 
 
@@ -24,11 +24,11 @@ class Training:
 
     A step descends
 
-    .. math:: -\log p(x | z) + \tau\, \|t(x) - t(\hat x(z))\|^2 + \beta\, [\log q(z | x) - \log p(z)],
-        \qquad z \sim q(z | x)
+    .. math:: -\log p(x | z) + \beta\, [\log q(z | x) - \log p(z)], \qquad z \sim q(z | x)
 
-    with :math:`\tau, \beta` the settings' ``texture`` and ``kl``, t the textures of an image, :math:`\hat x(z)` what
-    the decoder makes of z, q the code of x, and p the prior.
+    with :math:`\beta` the settings' ``kl``, q the code of x, and p the prior. In the last passes through images, the
+    decoder alone goes on, with codes as they are, and against a critic; see
+    :class:`~ndm_apps.plugins.generative.critic.Duel`.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Training:
     settings
         How.
     seed
-        Of the order of images and of the noise.
+        Of the order of images, of the noise, and of the critic.
 
     Attributes
     ----------
@@ -52,39 +52,56 @@ class Training:
     def __init__(self, model: LatentModel, images: Tensor, settings: AutoencoderSettings, *, seed: int) -> None:
         self.model, self.images, self.settings = model, images, settings
         self._batches = max(1, len(images) // settings.batch)
-        self.step, self.steps, self.loss = 0, settings.epochs * self._batches, math.nan
         self._generator = torch.Generator(images.device).manual_seed(seed)
         self._order = torch.arange(len(images))
-        self._texture = None
-        if model.images and settings.texture:
-            self._texture = Texture(images[:CHUNK])
+        self._duel = None
+        if model.images and settings.critic and any(weight.requires_grad for weight in model.decoder.parameters()):
+            self._duel = Duel(model.shape, model.decoder, settings.critic, like=images, seed=seed)
+        self._whole = settings.epochs * self._batches
+        self.step, self.steps, self.loss = 0, self._whole, math.nan
+        if self._duel is not None:
+            self.steps += settings.critic_epochs * self._batches
         parts = (model.encoder, model.decoder, model.prior)
-        self.optimiser = torch.optim.Adam([weight for part in parts for weight in part.parameters()], settings.rate)
+        self.optimiser = torch.optim.Adam([weight for part in parts for weight in part.parameters()])
 
     def advance(self) -> None:
         """Make one step."""
         number = self.step % self._batches
         if number == 0:
             self._order = torch.randperm(len(self.images), generator=self._generator, device=self.images.device)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.rate * (1 + math.cos(math.pi * self.step / self.steps)) / 2
         x = self.images[self._order[number * self.settings.batch : (number + 1) * self.settings.batch]]
+        if self.step < self._whole:
+            self.loss = self._step_of_all(x, self._rate(self.step / self._whole))
+        else:
+            self.loss = self._step_of_decoder(x, self._rate((self.step - self._whole) / (self.steps - self._whole)))
+        self.step += 1
+
+    def _rate(self, share: float) -> float:
+        return self.settings.rate * (1 + math.cos(math.pi * share)) / 2
+
+    def _step_of_all(self, x: Tensor, rate: float) -> float:
         code = self.model.encode(x)
         z = code.sample(self._generator)
-        output = self.model.outputs(z)
-        loss = reconstruction(self.model, x, output) + self.settings.kl * divergence(self.model, code, z)
-        if self._texture is not None:
-            loss = loss + self.settings.texture * self._texture.distance(x, output.sigmoid())
+        loss = reconstruction(self.model, x, self.model.outputs(z))
+        loss = loss + self.settings.kl * divergence(self.model, code, z)
+        self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
-        self.step, self.loss = self.step + 1, loss.item()
+        return loss.item()
+
+    def _step_of_decoder(self, x: Tensor, rate: float) -> float:
+        with torch.no_grad():
+            z = self.model.encode(x).sample(self._generator)
+        output = self.model.outputs(z)
+        return self._duel.advance(x, output.sigmoid(), reconstruction(self.model, x, output), rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs."""
         return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "duel": None if self._duel is None else self._duel.state_dict(),
             "generator": self._generator.get_state(),
             "order": self._order,
             "step": self.step,
@@ -95,6 +112,8 @@ class Training:
         """Restore what :meth:`state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
+        if self._duel is not None:
+            self._duel.load_state_dict(state["duel"])
         self._generator.set_state(state["generator"])
         self._order = state["order"].to(self.images.device)
         self.step, self.loss = state["step"], state["loss"]

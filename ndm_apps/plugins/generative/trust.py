@@ -19,6 +19,7 @@ FAR, SPOTS = 0.2, 3
 #: What each score is, for tables and captions.
 MEANINGS = {
     "entropy": "entropy of the task head (labels)",
+    "groups": "entropy of the head of groups",
     "density": "-log p(z)",
     "curvature": "scalar curvature R of the density metric",
     "curvature_size": "|R| of the density metric",
@@ -41,15 +42,17 @@ def point_scores(model: LatentModel, strengths: Mapping[str, float], z: Tensor) 
     model
         Whose points they are.
     strengths
-        Of the metric: ``entropy``, ``density`` and ``head``.
+        Of the metric: ``entropy``, ``density``, ``head``, and whether with ``labels``.
     """
     free = latent_metric(model, entropy=0.0, density=strengths["density"])
     images = decoded(model.decode, z)
     curvature, bent = free.curvature(z).detach(), scalar_curvature(model.decode, z)
     scores = {
+        "groups": _entropy(model.groups(z)),
         "density": -model.log_density(z),
         "curvature": curvature,
         "curvature_size": curvature.abs(),
+        "weight": latent_metric(model, **strengths).weight(z).log(),
         "pull_back_curvature": bent,
         "pull_back_curvature_size": bent.abs(),
         "pull_back_volume": log_volume(model.decode, z),
@@ -58,11 +61,7 @@ def point_scores(model: LatentModel, strengths: Mapping[str, float], z: Tensor) 
     if model.images:
         scores["pixel_entropy"] = _binary_entropy(images).flatten(1).mean(1)
     if model.classes:
-        probabilities = model.logits(z).softmax(-1)
-        labelled = latent_metric(model, **strengths)
-        scores |= {"entropy": torch.special.entr(probabilities).sum(-1), "weight": labelled.weight(z).log()}
-    else:
-        scores["weight"] = free.weight(z).log()
+        scores["entropy"] = _entropy(model.logits(z))
     return {name: scores[name].detach() for name in MEANINGS if name in scores}
 
 
@@ -124,6 +123,10 @@ def auroc(score: Tensor, target: Tensor) -> float | None:
 def _table(scores: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, Any]:
     found = {name: {key: auroc(values, bad) for key, bad in targets.items()} for name, values in scores.items()}
     return {"shares": {key: bad.double().mean().item() for key, bad in targets.items()}, "auroc": found}
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    return torch.special.entr(logits.softmax(-1)).sum(-1)
 
 
 def _binary_entropy(p: Tensor) -> Tensor:

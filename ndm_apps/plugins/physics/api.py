@@ -19,7 +19,7 @@ from ndm_apps.plugins.physics.approximate import Approximate
 from ndm_apps.plugins.physics.atoms import NUMPY
 from ndm_apps.plugins.physics.dimensions import approximations, described
 from ndm_apps.plugins.physics.invariants import Discovery as Evidence
-from ndm_apps.plugins.physics.invariants import find_invariants
+from ndm_apps.plugins.physics.opinions import search
 from ndm_apps.plugins.physics.page import write_page
 from ndm_apps.plugins.physics.perturbed import Perturbed
 from ndm_apps.plugins.physics.read import Measured, measured
@@ -223,16 +223,11 @@ def discover(
     )  # fmt: skip
     chosen = _validated(SpectralSettings, **settings)
     data = measured(Table(_frame(frame), {}), wanted, "frame", "frame")
-    search = np.random.default_rng([seed, 1]).spawn(2)[1]
-    found = find_invariants(
-        data.data, chosen, search, progress, known_noise=data.noise, allowed=data.allows
-    )  # fmt: skip
+    draws = np.random.default_rng([seed, 1]).spawn(2)[1]
+    opinions = search(data.data, chosen, draws, progress, known_noise=data.noise, allowed=data.allows)
+    found = opinions.found
     nearly = approximations(found, data)
-    result = described(found, data, nearly)
-    if chosen.second_opinion:
-        from ndm_apps.plugins.physics.chart.report import add_opinion
-
-        result = add_opinion(result, found, data.data, search, progress)
+    result = opinions.told(described(found, data, nearly))
     return Discovery(result, found, data, nearly)
 
 

@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 #: A function with a pole is not evaluated within so many standard deviations of the noise of it.
 FROM_POLES = 3.0
+#: A user's expression is not evaluated where it or a derivative is larger, for products of these overflow.
+LARGEST = 1e60
 #: Step of the differences that differentiate a user's expression, in units of the column's spread.
 _STEP = 1e-4
 
@@ -26,7 +28,8 @@ NUMPY: dict[str, Callable[..., Any]] = {
     for name in FUNCTIONS
     if name not in ("min", "max")
 } | {"min": np.minimum, "max": np.maximum}
-_SYMPY: dict[str, Callable[..., Any]] = {
+#: ... and on sympy expressions.
+SYMPY: dict[str, Callable[..., Any]] = {
     name: getattr(sympy, {"abs": "Abs", "min": "Min", "max": "Max"}.get(name, name)) for name in FUNCTIONS
 }
 
@@ -188,9 +191,9 @@ class Atom:
         if self.kind == "expression":
             with np.errstate(all="ignore"):
                 jet = self._expression(values)
-            good = np.isfinite(jet.value)
-            for part in (*jet.first.values(), *jet.second.values()):
-                good &= np.isfinite(part)
+                good = np.abs(jet.value) < LARGEST
+                for part in (*jet.first.values(), *jet.second.values()):
+                    good &= np.abs(part) < LARGEST
             return good
         return np.ones(len(values), dtype=bool)
 
@@ -208,7 +211,7 @@ class Atom:
             return (symbols[0] - symbols[1]) ** power
         if self.kind == "expression":
             by_name = {name: sympy.Symbol(name) for name in self.names}
-            return self.tree.evaluate(by_name, _SYMPY, _number)
+            return self.tree.evaluate(by_name, SYMPY, _number)
         half = len(symbols) // 2
         arms = [a - b for a, b in zip(symbols[:half], symbols[half:], strict=True)] if self.pair else symbols
         square = sum((arm**2 for arm in arms), start=_number(self.softening))

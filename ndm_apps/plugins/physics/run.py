@@ -10,8 +10,9 @@ import numpy as np
 from ndm_apps.plugins.base import Dataset, Result, RunContext
 from ndm_apps.plugins.physics import pictures
 from ndm_apps.plugins.physics.dimensions import described
-from ndm_apps.plugins.physics.invariants import find_invariants, split
+from ndm_apps.plugins.physics.invariants import split
 from ndm_apps.plugins.physics.kinetic.settings import KineticSettings
+from ndm_apps.plugins.physics.opinions import search
 from ndm_apps.plugins.physics.read import Measured, read
 from ndm_apps.plugins.physics.results import result_values
 from ndm_apps.plugins.physics.schema import PhysicsTask, SpectralSettings
@@ -30,7 +31,7 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
         from ndm_apps.plugins.physics.kinetic import run as kinetic
 
         return kinetic.run(task, method, settings, context)
-    choose, search, compare = np.random.default_rng([context.seed, 1]).spawn(3)
+    choose, draws, compare = np.random.default_rng([context.seed, 1]).spawn(3)
     measured: Measured | None = None
     if task.system is not None:
         context.progress(0, 1, "simulating")
@@ -46,12 +47,9 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
         data, clean = data.take(rest), clean.take(rest)
         if measured is not None:
             measured = replace(measured, data=data, labels=tuple(measured.labels[n] for n in rest.tolist()))
-    if measured is None:
-        found = find_invariants(data, settings, search, context.progress)
-    else:
-        found = find_invariants(
-            data, settings, search, context.progress, known_noise=measured.noise, allowed=measured.allows
-        )
+    known = {} if measured is None else {"known_noise": measured.noise, "allowed": measured.allows}
+    opinions = search(data, settings, draws, context.progress, **known)
+    found = opinions.found
     for number, spectrum in enumerate(one for one in found.spectra if one.mean == "each"):
         kind = "exact" if spectrum.exact else "noisy"
         context.log(f"least_eigenvalue/{kind}", float(spectrum.eigenvalues[0]), number)
@@ -59,10 +57,7 @@ def run(task: PhysicsTask, method: str, settings: SpectralSettings | KineticSett
         values = result_values(found, clean.take(found.parts.judges))
     else:
         values = described(found, measured)
-    if settings.second_opinion:
-        from ndm_apps.plugins.physics.chart.report import add_opinion
-
-        values = add_opinion(values, found, data, search, context.progress)
+    values = opinions.told(values)
     truth = None if task.truth is None else task.truth.n_conserved
     values["n_conserved_true"] = truth
     values["correct"] = None if truth is None else len(found.laws) == truth

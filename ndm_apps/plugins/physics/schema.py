@@ -233,6 +233,9 @@ class SpectralSettings(Settings):
     second_opinion
         Let an invertible chart look for laws that no dictionary has (about 20 s for each one looked for): the verdict
         and ``evidence.second_opinion`` tell how many it sees.
+    symbolic
+        Let a chart look for them, and symbolic regression (Operon, an extra) for formulas of what it sees: what these
+        are made of joins the dictionary, and the search decides (up to a minute more).
     """
 
     degree: Annotated[int, Field(ge=1, le=8)] = 4
@@ -250,6 +253,7 @@ class SpectralSettings(Settings):
     independence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
     bootstrap: Annotated[int, Field(ge=10, le=10_000)] = 50
     second_opinion: bool = False
+    symbolic: bool = False
 
 
 def _check_names(state: Sequence[str], parameters: Iterable[str], draw: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 
 from ndm_apps.engine.coordinates import alternating_couplings
 from ndm_apps.plugins.generative.density import FlowDensity, MixtureDensity
+from ndm_apps.plugins.generative.fused import Mixture
 
 
 @pytest.fixture
@@ -83,3 +84,22 @@ def test_the_samples_of_a_flow_are_normal_in_its_coordinates():
         u = coordinates(density.sample(50_000, torch.Generator().manual_seed(8)))[0]
     assert torch.allclose(u.mean(0), torch.zeros(2), atol=0.02)
     assert torch.allclose(u.mT.cov(), torch.eye(2), atol=0.03)
+
+
+def test_a_mixture_takes_the_gaussians_that_it_is_given(mixture):
+    copy = MixtureDensity(3, 2).double()
+    copy.assign(mixture.log_weights.exp(), mixture.means, covariances(mixture))
+    z = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(copy.log_prob(z), mixture.log_prob(z))
+    with pytest.raises(ValueError, match=r"means must have shape \(3, 2\), got \(3, 3\)"):
+        copy.assign(torch.ones(3) / 3, torch.zeros(3, 3), torch.eye(2).expand(3, 2, 2))
+    with pytest.raises(ValueError, match="covariances must be positive definite, got another of component 1"):
+        copy.assign(torch.ones(3) / 3, torch.zeros(3, 2), torch.eye(2) * torch.tensor([1.0, -1.0, 1.0])[:, None, None])
+
+
+def test_the_score_is_the_gradient_of_the_log_density(mixture):
+    z = 3 * torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    z[0] = 1e3  # a share of a component is least there
+    log_p, score = Mixture.of(mixture)(z)
+    torch.testing.assert_close(log_p, mixture.log_prob(z))
+    torch.testing.assert_close(score, torch.func.grad(lambda x: mixture.log_prob(x).sum())(z))

@@ -7,6 +7,7 @@ import torch
 from ndm_apps.plugins.generative import evaluate as module
 from ndm_apps.plugins.generative.data import load_data, split_data
 from ndm_apps.plugins.generative.evaluate import evaluate
+from ndm_apps.plugins.generative.groups import train_groups
 from ndm_apps.plugins.generative.head import train_head
 from ndm_apps.plugins.generative.model import LatentModel
 from ndm_apps.plugins.generative.model_settings import AutoencoderSettings, DensitySettings, HeadSettings
@@ -40,6 +41,7 @@ def trained(split, classes: int) -> LatentModel:
     fit_density(model, code, density, seed=1000)
     if classes:
         train_head(model, code, split.x[: split.labelled], split.y[: split.labelled], head, seed=1000)
+    train_groups(model, code, split.x[: split.labelled], head, seed=1000)
     calibrate(model, split.x_held, seed=1000)
     return model.eval().requires_grad_(False)
 
@@ -98,4 +100,5 @@ def test_without_labels_geodesics_and_samples_need_none(split):
     values, _ = evaluate(model, split, TASK, settings, CONTEXT, saved=None, save=lambda state: None)
     assert list(values["interpolation"]) == ["line", "slerp", "geodesic"]
     assert "certain" not in values["samples"] and "dense" in values["samples"]
-    assert "entropy" not in values["trust"]["images"]["density"]["auroc"]
+    told = values["trust"]["images"]["density"]["auroc"]
+    assert "entropy" not in told and {"groups", "weight"} <= set(told)

@@ -35,7 +35,7 @@ def test_geodesics_are_those_of_newton(name):
         "head": lambda: latent_metric(model, head=0.3),
         "pixels": lambda: pull_back(model),
     }[name]()
-    found = geodesic_paths(metric, x, y, 17)
+    found = geodesic_paths(metric, x, y, 17, iterations=60, tolerance=1e-15)
     # From where they are, Newton's method finds nothing better near by.
     best = geodesic(lambda z: metric(z), x, y, 17, refinements=0, initial=found.points)
     assert found.converged.all() and best.converged.all()

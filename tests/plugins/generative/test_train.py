@@ -60,11 +60,14 @@ def test_the_divergence_at_samples_has_the_mean_of_the_closed_form(images):
     assert abs(at_samples.item() - divergence(model, code, code.mean).item()) < 0.02
 
 
-def test_training_goes_on_bit_for_bit_where_it_was_saved(images):
-    settings = settings_of(epochs=3)
-    whole, _ = trained(images[0], settings)
+@pytest.mark.parametrize("steps", [13, 33])
+def test_training_goes_on_bit_for_bit_where_it_was_saved(images, steps):
+    """Before and after the critic has come in, at 30 steps."""
+    settings = settings_of(epochs=3, critic_epochs=1)
+    whole, training = trained(images[0], settings)
+    assert training.steps == 40
     first = Training(made(images[0], settings), images[0], settings, seed=0)
-    for _ in range(13):
+    for _ in range(steps):
         first.advance()
     state = copy.deepcopy(first.state_dict())
     torch.manual_seed(9)
@@ -75,6 +78,37 @@ def test_training_goes_on_bit_for_bit_where_it_was_saved(images):
         second.advance()
     for name, value in whole.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_the_critic_teaches_the_decoder_alone_and_to_draw(images):
+    x, _ = images
+    # Noise, which no code of two numbers can tell; bars are the same in each row, so rows differ by noise alone.
+    x = (x + 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+    rough = {}
+    for weight in (1.0, 1e-9):
+        settings = settings_of(flow=0, epochs=10, critic=weight, critic_epochs=10, rate=1e-2)
+        model = made(x, settings)
+        training = Training(model, x, settings, seed=0)
+        while training.step < 100:
+            training.advance()
+        before = copy.deepcopy(model.state_dict())
+        while training.step < training.steps:
+            training.advance()
+        state = model.state_dict()
+        assert {name.split(".")[0] for name in state if not torch.equal(state[name], before[name])} == {"decoder"}
+        rough[weight] = model(x).diff(dim=-2).abs().mean()
+    assert 2 * rough[1e-9] < rough[1.0] < x.diff(dim=-2).abs().mean()
+
+
+def test_a_decoder_without_weights_has_nothing_to_learn_of_a_critic(images):
+    x, _ = images
+    settings = settings_of(flow=0, dimension=64, epochs=1)
+    model = made(x, settings)
+    model.decoder = torch.nn.Unflatten(-1, (1, 8, 8))
+    training = Training(model, x, settings, seed=0)
+    assert training.steps == 10
+    training.advance()
+    assert training.loss > 0
 
 
 def test_density_head_and_levels_describe_the_codes(images):
@@ -107,7 +141,7 @@ def test_points_of_the_head_lie_on_lines_between_codes():
 def test_the_head_doubts_where_decoded_images_are_of_no_class(images):
     """Between two far codes the decoder gives a mixture of both, which no label would have told of."""
     x, y = images
-    model, _ = trained(x, settings_of(flow=0, epochs=40, rate=1e-2, texture=0.0))
+    model, _ = trained(x, settings_of(flow=0, epochs=40, rate=1e-2, critic=0.0))
     code = codes(model, x)
     train_head(model, code, x, y, HeadSettings(steps=600, hidden=(32,), points=4000, teacher_steps=200), seed=0)
     z = points_between(code, 2000, torch.Generator().manual_seed(3))

@@ -231,6 +231,12 @@ def test_columns_and_expressions_of_the_user():
     assert discover(simulate(well, 0.0, 1000), degree=2).laws == ()
 
 
+def test_an_expression_that_overflows_is_left_out():
+    data = simulate(oscillator(trajectories=20), 0.0, 1000)
+    found = discover(data, expressions=(f"exp(300*exp({data.state[0]}))",), degree=2)
+    assert len(found.laws) == 1 and "user" not in [tier.name for tier in found.tiers]
+
+
 def test_units_may_forbid_functions():
     _, task = load_task("physics/lotka_volterra")
     data = simulate(task.system, 0.0, 1000)

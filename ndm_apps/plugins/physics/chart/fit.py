@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from ndm_apps.plugins.physics.chart.model import StateChart
 from ndm_apps.plugins.physics.chart.samples import RESOLUTION, States
 
+#: Charts that are begun, and the steps after which the best of them goes on.
+STARTS, SCREENED = 3, 75
 #: Steps of Adam, its learning rate, and iterations of L-BFGS that follow.
 STEPS, RATE, REFINEMENT = 300, 1e-2, 60
 #: Price of variation within trajectories, as a part of all variation, and of the squares of weights.
@@ -65,8 +67,65 @@ class Judged:
     separation: float
 
 
+@final
+class Fit:
+    """One chart and the coefficients of its read-out, as they are fitted to samples of stretches."""
+
+    def __init__(self, states: States, chart: StateChart) -> None:
+        self.states, self.chart = states, chart
+        self.a, self.b, self.squared = states.chords(chart.angle)
+        with torch.no_grad():
+            values, slopes = chart.products(states.x)
+            self.size = (slopes * states.unit[:, None]).square().sum(1).mean(0).sqrt()
+            start = _start(values, values[self.a] - values[self.b], slopes, self.squared, states, self.size)
+        self.coefficients = nn.Parameter(start)
+        self.parameters = [*chart.parameters(), self.coefficients]
+        self.adam = torch.optim.Adam(self.parameters, lr=RATE)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.adam, STEPS)
+
+    def loss(self) -> Tensor:
+        """Return what is made small."""
+        states, weights = self.states, self.coefficients / self.size
+        values, slopes = self.chart.products(states.x)
+        c, gradient = values @ weights, slopes @ weights * states.unit
+        new = states.outside(gradient).square().sum(-1)
+        new = new + LEAST_GRADIENT * new.median()
+        angle = (c[self.a] - c[self.b]).square() / self.squared * 2 / (new[self.a] + new[self.b])
+        blurred = RESOLUTION**2 * (gradient.square().sum(-1) / new).mean()
+        within = (c - states.means(c)).square().mean() / (c - c.mean()).square().mean()
+        return (angle.mean() + blurred).log() + WITHIN * within + WEIGHT * self.chart.weight()
+
+    def go_on(self, steps: int) -> float:
+        """Take steps of Adam and return the loss of the last."""
+        value = torch.tensor(torch.inf)
+        for _ in range(steps):
+            self.adam.zero_grad()
+            value = self.loss()
+            value.backward()
+            self.adam.step()
+            self.schedule.step()
+        return float(value.detach())
+
+    def finish(self) -> Candidate:
+        """Refine by L-BFGS and return what is fitted."""
+        last = torch.optim.LBFGS(
+            self.parameters, max_iter=REFINEMENT, history_size=50, line_search_fn="strong_wolfe"
+        )  # fmt: skip
+
+        def closure() -> Tensor:
+            last.zero_grad()
+            value = self.loss()
+            value.backward()
+            return value
+
+        last.step(closure)
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+        return Candidate(self.chart, self.coefficients / self.size)
+
+
 def fit(states: States, centre: Tensor, scale: Tensor, angles: Sequence[int], generator: torch.Generator) -> Candidate:
-    """Fit a chart and the coefficients of its read-out.
+    """Fit charts and the coefficients of their read-outs; of some that are begun, the best goes on.
 
     Parameters
     ----------
@@ -77,45 +136,14 @@ def fit(states: States, centre: Tensor, scale: Tensor, angles: Sequence[int], ge
     generator
         Chooses the first weights.
     """
+    begun = []
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        chart = StateChart(centre, scale, angles)
-    a, b, squared = states.chords(torch.tensor([k in angles for k in range(len(centre))]))
-    with torch.no_grad():
-        values, slopes = chart.products(states.x)
-        size = (slopes * states.unit[:, None]).square().sum(1).mean(0).sqrt()
-        coefficients = nn.Parameter(_start(values[a] - values[b], slopes, squared, states, size))
-    parameters = [*chart.parameters(), coefficients]
-
-    def loss() -> Tensor:
-        values, slopes = chart.products(states.x)
-        c, gradient = values @ (coefficients / size), slopes @ (coefficients / size) * states.unit
-        new = states.outside(gradient).square().sum(-1)
-        new = new + LEAST_GRADIENT * new.median()
-        angle = (c[a] - c[b]).square() / squared * 2 / (new[a] + new[b])
-        blurred = RESOLUTION**2 * (gradient.square().sum(-1) / new).mean()
-        within = (c - states.means(c)).square().mean() / (c - c.mean()).square().mean()
-        return (angle.mean() + blurred).log() + WITHIN * within + WEIGHT * chart.weight()
-
-    adam = torch.optim.Adam(parameters, lr=RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS)
-    for _ in range(STEPS):
-        adam.zero_grad()
-        loss().backward()
-        adam.step()
-        schedule.step()
-    last = torch.optim.LBFGS(parameters, max_iter=REFINEMENT, history_size=50, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        last.zero_grad()
-        value = loss()
-        value.backward()
-        return value
-
-    last.step(closure)
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    return Candidate(chart, coefficients / size)
+        for _ in range(STARTS):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+            begun.append(Fit(states, StateChart(centre, scale, angles)))
+    best = min(begun, key=lambda one: one.go_on(min(SCREENED, STEPS)))
+    best.go_on(STEPS - min(SCREENED, STEPS))
+    return best.finish()
 
 
 def judge(one: Candidate, states: States) -> Judged:
@@ -130,13 +158,15 @@ def judge(one: Candidate, states: States) -> Judged:
     return Judged(float(distance.sqrt()) / RESOLUTION, float(separation))
 
 
-def _start(changes: Tensor, slopes: Tensor, squared: Tensor, states: States, size: Tensor) -> Tensor:
+def _start(values: Tensor, changes: Tensor, slopes: Tensor, squared: Tensor, states: States, size: Tensor) -> Tensor:
     """Return the polynomial that is best before the chart bends, in units of ``size``: a generalised eigenvector."""
+    within = (values - torch.stack([states.means(one) for one in values.mT], dim=-1)) / size
     gradients = slopes * states.unit[:, None] / size
     new = gradients - states.known @ (states.known.mT @ gradients)
     moved = changes / size / squared.sqrt()[:, None]
     total, fresh = (one.reshape(-1, len(size)) for one in (gradients, new))
-    price = moved.mT @ moved / len(moved) + RESOLUTION**2 * (total.mT @ total) / len(gradients)
+    price = moved.mT @ moved / len(moved) + within.mT @ within / len(within)
+    price = price + RESOLUTION**2 * (total.mT @ total) / len(gradients)
     root = torch.linalg.cholesky(price + 1e-12 * torch.diag(price.diagonal()))
     white = torch.linalg.solve_triangular(root.mT, fresh, upper=True, left=False)
     best = torch.linalg.svd(white, full_matrices=False).Vh[0]
