@@ -106,20 +106,20 @@ def sweep(
         If the folder cannot be used, a worker does not see it, or every member was refused for the same reason.
     """
     first = runs[0].config.plugin
-    with open_pool(ray, jobs, len(runs), first.entry) as pool:
+    with open_pool(ray, jobs, len(runs), first.entry, track) as pool:
         folder = SweepFolder(out, {"command": list(command), "baseline": baseline})
         with Interruption(), Sitting(folder, pool, first, len(runs), track, warn, progress) as sitting:
             return sitting.perform(runs)
 
 
-def open_pool(ray: str | None, jobs: int | None, most: int, entry: str) -> Pool:
+def open_pool(ray: str | None, jobs: int | None, most: int, entry: str, track: bool) -> Pool:
     """Return the workers for at most ``most`` runs: a Ray cluster's, processes, or for one at a time this process."""
     if ray is not None:
         from ndm_apps.sweep.cluster import Cluster
 
         return Cluster(ray, jobs)
     size = min(jobs or 1, most)
-    return Processes(size, entry) if size > 1 else OwnProcess()
+    return Processes(size, entry, track) if size > 1 else OwnProcess()
 
 
 @final

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import Pipe, get_context
+from multiprocessing import Pipe, forkserver, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from types import TracebackType
@@ -93,13 +93,15 @@ class Processes:
         Runs at a time.
     entry
         That of the plugin, imported while the driver is still busy with other things.
+    track
+        Whether runs will want MLflow.
     """
 
     is_one_machine = True
 
-    def __init__(self, size: int, entry: str) -> None:
+    def __init__(self, size: int, entry: str, track: bool) -> None:
         self.size = size
-        context = _context(entry)
+        context = _context(entry, track)
         self._idle = [_Worker(entry, context) for _ in range(size)]
         self._running: dict[Future[Outcome], tuple[_Worker, Job, int]] = {}
 
@@ -170,7 +172,7 @@ class _Worker:
         self._line.close()
 
 
-def _context(entry: str) -> BaseContext:
+def _context(entry: str, track: bool) -> BaseContext:
     """Return how processes are made: on Linux by forks of one process that has imported what runs need, once for all.
 
     Elsewhere a fork of a process with PyTorch in it is not safe, and each process imports for itself.
@@ -180,7 +182,9 @@ def _context(entry: str) -> BaseContext:
 
         return get_loky_context("loky")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["ndm_apps.run", entry.partition(":")[0]])
+    later = ["ndm_apps.tracking.ahead"] if track else []
+    context.set_forkserver_preload(["ndm_apps.run", entry.partition(":")[0], *later])
+    forkserver.ensure_running()
     return context
 
 

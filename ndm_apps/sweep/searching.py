@@ -128,7 +128,7 @@ def search(
     plugin, count = plan.config.plugin, plan.search.trials
     trials: list[Trial] = []
     members: dict[str, Member] = {}
-    with open_pool(ray, jobs, plan.search.batch * len(plan.seeds), plugin.entry) as pool:
+    with open_pool(ray, jobs, plan.search.batch * len(plan.seeds), plugin.entry, track) as pool:
         folder = SweepFolder(out, {"command": list(command)})
         with Interruption(), Sitting(folder, pool, plugin, count * len(plan.seeds), track, warn, progress) as sitting:
             results: dict[str, Outcome] = {}

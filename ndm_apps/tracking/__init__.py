@@ -4,7 +4,8 @@ One idempotent function does the work: `sync` reads a run folder, compares it wi
 sends what is missing. `Tracker` calls it from a background thread while a run goes on. No function of the two raises or
 waits without end when the store is locked, gone, read-only or damaged: it returns False (or None) and tells why, once.
 
-This is the only package that imports MLflow, and only inside functions (the import takes one to three seconds).
+This is the only package that imports MLflow, and only inside functions (the import takes one to three seconds); its
+module ``ahead`` is for processes that others are forked from.
 """
 
 from ndm_apps.tracking.delivery import sync

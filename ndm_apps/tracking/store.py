@@ -101,9 +101,14 @@ def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
     return found.experiment_id
 
 
-def _client(uri: str) -> MlflowClient:
+def quiet() -> None:
+    """Put :data:`ENVIRONMENT` into effect, which MLflow reads when it is imported."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def _client(uri: str) -> MlflowClient:
+    quiet()
     from mlflow import MlflowClient
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:  # failures are told in one line of our own

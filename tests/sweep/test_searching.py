@@ -198,5 +198,5 @@ def test_what_the_search_decides_cannot_be_set(override, config):
 
 
 def test_a_config_without_a_space_is_told(tmp_path):
-    with pytest.raises(InputError, match="continual/digits has no search section"):
-        plan_search("continual/digits")
+    with pytest.raises(InputError, match="continual/mnist has no search section"):
+        plan_search("continual/mnist")
