@@ -82,7 +82,7 @@ class OwnProcess:
 
 @final
 class Processes:
-    """Runs in processes of loky's, each of which is an executor of its own.
+    """Runs in processes that loky's executors hold, one each.
 
     An executor is broken as a whole when one of its processes is killed. With one process each it is known whose run
     has died: that run is tried again, :data:`RETRIES` times, and the others are not touched.

@@ -23,7 +23,7 @@ from ndm_apps.plugins.generative.settings import LatentSettings, MetricSettings
 PLAIN, SLOW = ("line", "slerp"), ("pull_back", "pull_back_fisher")
 FEW, FEW_NODES = 30, 17
 #: How much stronger doubt counts where it is of groups: their borders are not quite where those of classes are.
-ALONE = 2.0
+OF_GROUPS = 2.0
 #: What each path is, for tables and captions.
 MEANINGS = {
     "line": "straight line",
@@ -121,7 +121,7 @@ def labelled(model: LatentModel, settings: MetricSettings, labels: bool = True) 
     """Return the strengths of the metric, and whether its doubt is of classes: where labels are known, and wanted."""
     known = labels and model.classes > 0
     return {
-        "entropy": settings.entropy if known else ALONE * settings.entropy,
+        "entropy": settings.entropy if known else OF_GROUPS * settings.entropy,
         "density": settings.density,
         "head": settings.head,
         "labels": known,

@@ -38,7 +38,7 @@ class Critic(nn.Module):
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         if min(shape[-2:]) < SMALLEST:
-            told = f"images are {tuple(shape)}, sides must be {SMALLEST} or more, else the weight 0"
+            told = f"images are {tuple(shape)}, sides must be {SMALLEST} or more; smaller ones want critic: 0"
             raise InputError(f"model.critic: {told}")
         flat = 2 * CHANNELS * (shape[-2] // 4) * (shape[-1] // 4)
         layers = (

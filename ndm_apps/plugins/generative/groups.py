@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from ndm_apps.plugins.generative.autoencoder import Code
@@ -56,5 +59,7 @@ def groups_of(z: Tensor, count: int, *, seed: int) -> Tensor:
     >>> groups_of(torch.tensor([[0.0], [9.0], [0.1], [9.1]]), 2, seed=0).diff().abs().tolist()
     [1, 1, 1]
     """
-    found = KMeans(min(count, len(z)), n_init=_STARTS, random_state=seed).fit(z.detach().cpu().numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # points that are the same make fewer groups
+        found = KMeans(min(count, len(z)), n_init=_STARTS, random_state=seed).fit(z.detach().cpu().numpy())
     return torch.as_tensor(found.labels_, dtype=torch.long, device=z.device)

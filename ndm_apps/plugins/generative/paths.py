@@ -86,8 +86,8 @@ def geodesic_paths(
         Most steps, in units of d gradients.
     tolerance
         Share of its energy that a path has at most left to lose where it has converged. By default 1e-5 in latent
-        metrics, where 33 nodes put energies in error by 6e-4 of themselves and nodes by ten times as much as what is
-        left to lose does; else rounding.
+        metrics, where 33 nodes put energies in error by 1e-3 of themselves and more, and nodes by ten times as much as
+        what is left to lose does; else rounding.
 
     Raises
     ------

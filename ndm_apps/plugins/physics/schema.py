@@ -231,11 +231,12 @@ class SpectralSettings(Settings):
     bootstrap
         Resamplings of the trajectories for the standard deviations of coefficients.
     second_opinion
-        Let an invertible chart look for laws that no dictionary has (about 20 s for each one looked for): the verdict
-        and ``evidence.second_opinion`` tell how many it sees.
+        Let an invertible chart look for laws that no dictionary has (20 s and more for each one looked for): the
+        verdict and ``evidence.second_opinion`` tell how many it sees.
     symbolic
         Let a chart look for them, and symbolic regression (Operon, an extra) for formulas of what it sees: what these
-        are made of joins the dictionary, and the search decides (up to a minute more).
+        are made of joins the dictionary, and the search decides (a minute and more for each
+        law).
     """
 
     degree: Annotated[int, Field(ge=1, le=8)] = 4

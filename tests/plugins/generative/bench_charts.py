@@ -3,8 +3,8 @@
 ``python -m tests.plugins.generative.bench_charts RUNS... [--write]``, where RUNS are folders of finished runs of
 ``generative/mnist`` or ``generative/fashion``. Autoencoder, task head and judge stay as they are. The codes of the
 training images come one class after another, each once, 32 at a time, to a shift detector that is told no boundary; the
-Gaussians of its charts are the density. They are compared with mixtures that expectation maximisation fits to all codes
-at once. ``results/generative/charts.md`` is the table.
+Gaussians of its charts are the density. They are compared with mixtures that expectation maximisation fits to codes of
+all classes at once. ``results/generative/charts.md`` is the table.
 """
 
 import argparse
@@ -53,11 +53,11 @@ def density_of(detector):
 
 def densities(z, labels, model, seed):
     """Yield name, number of charts and density: what is compared."""
-    yield "mixture fitted to all codes, that of the run", "", model.density
+    yield "mixture of the run, fitted to 20,000 codes", "", model.density
     few = MixtureDensity(int(labels.max()) + 1, z.shape[1])
     few.fit(z[torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[: len(z) // 2]], regular=REGULAR,
             seed=seed)  # fmt: skip
-    yield "mixture fitted to all codes, a Gaussian for each class", "", few
+    yield "mixture fitted to half of the codes, a Gaussian for each class", "", few
     for told in (True, False):
         detector = grown(z, labels, told)
         name = "charts grown on one pass, class after class" + ("; labels name their Gaussians" if told else "")

@@ -82,3 +82,9 @@ def test_geodesics_without_labels_meet_less_doubt():
 def test_there_are_no_classes_to_keep_to():
     with pytest.raises(ValueError, match="avoid must be 0"):
         latent_metric(trained(), avoid=1.0, keep=(0, 1), labels=False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_points_that_are_the_same_make_fewer_groups_without_a_warning():
+    z = torch.tensor([[0.0], [1.0], [5.0]]).repeat(9, 1)
+    assert len(groups_of(z, 10, seed=0).unique()) == 3

@@ -52,7 +52,7 @@ def told(values: Mapping[str, Any], opinion: Opinion | None, added: tuple[str, .
     Parameters
     ----------
     values
-        The result, with ``verdict``, ``evidence`` and ``notes``.
+        The result, with ``verdict`` and ``evidence``.
     opinion
         What a chart sees; None with too few trajectories.
     added
@@ -61,11 +61,11 @@ def told(values: Mapping[str, Any], opinion: Opinion | None, added: tuple[str, .
     Returns
     -------
     dict
-        The same with ``evidence.second_opinion`` and a sentence more in the verdict, or with a note instead.
+        The same with ``evidence.second_opinion``, if there is one, and a sentence more in the verdict.
     """
     if opinion is None:
         note = f"A chart is not asked for a second opinion below {FEWEST_TRAJECTORIES} trajectories: none could judge."
-        return {**values, "notes": [*values["notes"], note]}
+        return {**values, "verdict": f"{values['verdict']} {note}"}
     verdict = f"{values['verdict']} {opinion.sentence}"
     if added:
         verdict += f" With {', '.join(added)} from symbolic regression in the dictionary, it is written down."

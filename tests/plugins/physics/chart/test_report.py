@@ -35,4 +35,4 @@ def test_with_all_laws_written_there_is_no_room(tmp_path):
 def test_too_few_trajectories_are_told(tmp_path):
     written = result("duffing", tmp_path / "run", trajectories=8)
     assert "second_opinion" not in written["evidence"]
-    assert any("second opinion below 12 trajectories" in note for note in written["notes"])
+    assert "second opinion below 12 trajectories" in written["verdict"]
