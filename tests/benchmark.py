@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ndm_apps import provenance
+from ndm_apps import provenance, report
 
 OUTPUT = Path("results/geometry")
 
@@ -69,6 +69,16 @@ def write(name: str, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Non
     (OUTPUT / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     text = "\n".join(f"## {title}\n\n{table(rows)}" for title, rows in sections.items())
     (OUTPUT / f"{name}.md").write_text(text)
+
+
+def deliver(page: Callable[[list[dict[str, Any]]], str], output: Path, arguments: Sequence[str]) -> None:
+    """Make the page of the runs in the folders named; with ``--write`` it goes to its file, else to the terminal."""
+    text = page(report.load_results([Path(name) for name in arguments if name != "--write"]))
+    if "--write" in arguments:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    else:
+        print(text)
 
 
 def _cell(value: Any) -> str:

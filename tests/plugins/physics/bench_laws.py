@@ -15,10 +15,9 @@ from typing import Any
 
 import sympy
 
-from ndm_apps import report
 from ndm_apps.plugins.physics.score import textbook
 from ndm_apps.tasks import load_task
-from tests.benchmark import table
+from tests.benchmark import deliver, table
 from tests.plugins.physics.test_tasks import COUNTS
 
 OUTPUT = Path("results/physics/benchmark.md")
@@ -147,14 +146,5 @@ def page(runs: Sequence[Run]) -> str:
     )
 
 
-def main(arguments: Sequence[str]) -> None:
-    text = page(report.load_results([Path(arguments[0])]))
-    if "--write" in arguments:
-        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-        OUTPUT.write_text(text, encoding="utf-8")
-    else:
-        print(text)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    deliver(page, OUTPUT, sys.argv[1:])

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ndm_apps import report
 from ndm_apps.datasets.motion import load_motion
 from ndm_apps.plugins.physics.api import discover
 from ndm_apps.plugins.physics.kepler import Orbit, orbits
 from ndm_apps.plugins.physics.trajectories import Trajectories
 from ndm_apps.plugins.physics.velocities import with_velocities
-from tests.benchmark import table
+from tests.benchmark import deliver, table
 
 OUTPUT = Path("results/physics/measured.md")
 #: The sun's, in au^3/day^2: the square of the Gaussian constant (1.32712440018e20 m^3/s^2).
@@ -174,14 +173,5 @@ Third law: 4 pi^2 a^3/T^2 is {np.mean(ratios):.5e} ± {np.std(ratios):.0e} (stan
 """
 
 
-def main(arguments: Sequence[str]) -> None:
-    text = page(report.load_results([Path(arguments[0])]))
-    if "--write" in arguments:
-        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-        OUTPUT.write_text(text, encoding="utf-8")
-    else:
-        print(text)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    deliver(page, OUTPUT, sys.argv[1:])

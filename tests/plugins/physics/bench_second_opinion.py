@@ -11,8 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ndm_apps import report
-from tests.benchmark import table
+from tests.benchmark import deliver, table
 
 OUTPUT = Path("results/physics/second_opinion.md")
 Run = dict[str, Any]
@@ -115,14 +114,5 @@ def page(runs: Sequence[Run]) -> str:
     return "\n".join(parts)
 
 
-def main(arguments: Sequence[str]) -> None:
-    text = page(report.load_results([Path(arguments[0])]))
-    if "--write" in arguments:
-        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-        OUTPUT.write_text(text, encoding="utf-8")
-    else:
-        print(text)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    deliver(page, OUTPUT, sys.argv[1:])

@@ -11,8 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ndm_apps import report
-from tests.benchmark import table
+from tests.benchmark import deliver, table
 
 OUTPUT = Path("results/planning/benchmark.md")
 Run = dict[str, Any]
@@ -179,14 +178,5 @@ def page(runs: Sequence[Run]) -> str:
     return text
 
 
-def main(arguments: Sequence[str]) -> None:
-    text = page(report.load_results([Path(name) for name in arguments if name != "--write"]))
-    if "--write" in arguments:
-        OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-        OUTPUT.write_text(text, encoding="utf-8")
-    else:
-        print(text)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    deliver(page, OUTPUT, sys.argv[1:])
